@@ -1,0 +1,80 @@
+// Files: whole reads, memory maps and writes that appear whole or not at all.
+// Every error names the path and the system's reason.
+#ifndef NEXTWORD_AUTOGRAD_BASE_FILE_H_
+#define NEXTWORD_AUTOGRAD_BASE_FILE_H_
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace nextword {
+
+// An absl::Status for the current errno: "PATH: cannot WHAT: reason".
+absl::Status FileError(std::string_view path, std::string_view what);
+
+// Contents of a file.
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// A file being written in order; buffered. Nothing is durable before Sync.
+class FileWriter {
+ public:
+  static absl::StatusOr<FileWriter> Create(const std::string& path);
+  FileWriter(FileWriter&& other) noexcept;
+  FileWriter& operator=(FileWriter&&) = delete;
+  ~FileWriter();  // Closes; what was not synced may be lost.
+
+  absl::Status Append(std::string_view bytes);
+  // Overwrites bytes already appended, such as a header that counts them.
+  absl::Status WriteAt(size_t offset, std::string_view bytes);
+  // Flushes to the disk and closes.
+  absl::Status SyncAndClose();
+
+ private:
+  FileWriter(std::string path, int fd);
+  absl::Status Flush();
+
+  std::string path_;
+  int fd_;
+  std::string buffer_;
+};
+
+// Writes `path` through a temporary name in its folder: `write` fills it, then
+// it is synced and renamed, so that readers see the old file or the new one.
+// On any error the temporary is removed and `path` is untouched.
+absl::Status WriteFileAtomically(
+    const std::string& path,
+    const std::function<absl::Status(FileWriter&)>& write);
+absl::Status WriteFileAtomically(const std::string& path,
+                                 std::string_view contents);
+
+// Makes renames and new names in `directory` durable.
+absl::Status SyncDirectory(const std::string& directory);
+
+// Creates a directory and its parents; fine when it exists.
+absl::Status MakeDirectories(const std::string& directory);
+
+// A read-only memory map of a whole file. Immutable, so thread-safe.
+class MappedFile {
+ public:
+  static absl::StatusOr<MappedFile> Open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::string_view bytes() const { return {data_, size_}; }
+
+ private:
+  MappedFile(const char* data, size_t size) : data_(data), size_(size) {}
+
+  const char* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_BASE_FILE_H_

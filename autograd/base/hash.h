@@ -1,0 +1,29 @@
+// XXH3, 64 bits: checksums of files and fingerprints of contents.
+#ifndef NEXTWORD_AUTOGRAD_BASE_HASH_H_
+#define NEXTWORD_AUTOGRAD_BASE_HASH_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace nextword {
+
+uint64_t Hash64(std::string_view bytes);
+
+// The hash of a stream of bytes: equal to Hash64 of them all at once.
+class StreamHash {
+ public:
+  StreamHash();
+  ~StreamHash();
+  void Update(std::string_view bytes);
+  uint64_t Digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_BASE_HASH_H_
