@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kBufferBytes = size_t{1} << 20;
 
 // Writes all of `bytes` at `offset`, or at the file's position when negative.
-absl::Status WriteAll(int fd, const std::string& path, std::string_view bytes,
+absl::Status WriteAll(int fd, const std::string& path, absl::string_view bytes,
                       off_t offset) {
   while (!bytes.empty()) {
     const ssize_t n = offset < 0
@@ -37,7 +37,7 @@ absl::Status WriteAll(int fd, const std::string& path, std::string_view bytes,
 
 }  // namespace
 
-absl::Status FileError(std::string_view path, std::string_view what) {
+absl::Status FileError(absl::string_view path, absl::string_view what) {
   const int error = errno;
   return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot ", what));
 }
@@ -66,7 +66,7 @@ FileWriter::~FileWriter() {
   if (fd_ >= 0) close(fd_);
 }
 
-absl::Status FileWriter::Append(std::string_view bytes) {
+absl::Status FileWriter::Append(absl::string_view bytes) {
   if (buffer_.size() + bytes.size() > kBufferBytes) {
     NW_RETURN_IF_ERROR(Flush());
   }
@@ -75,7 +75,7 @@ absl::Status FileWriter::Append(std::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::Status FileWriter::WriteAt(size_t offset, std::string_view bytes) {
+absl::Status FileWriter::WriteAt(size_t offset, absl::string_view bytes) {
   NW_RETURN_IF_ERROR(Flush());
   return WriteAll(fd_, path_, bytes, static_cast<off_t>(offset));
 }
@@ -114,7 +114,7 @@ absl::Status WriteFileAtomically(
 }
 
 absl::Status WriteFileAtomically(const std::string& path,
-                                 std::string_view contents) {
+                                 absl::string_view contents) {
   return WriteFileAtomically(
       path, [&](FileWriter& file) { return file.Append(contents); });
 }

@@ -6,16 +6,16 @@
 #include <cstddef>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace nextword {
 
 // An absl::Status for the current errno: "PATH: cannot WHAT: reason".
-absl::Status FileError(std::string_view path, std::string_view what);
+absl::Status FileError(absl::string_view path, absl::string_view what);
 
 // Contents of a file.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
@@ -28,9 +28,9 @@ class FileWriter {
   FileWriter& operator=(FileWriter&&) = delete;
   ~FileWriter();  // Closes; what was not synced may be lost.
 
-  absl::Status Append(std::string_view bytes);
+  absl::Status Append(absl::string_view bytes);
   // Overwrites bytes already appended, such as a header that counts them.
-  absl::Status WriteAt(size_t offset, std::string_view bytes);
+  absl::Status WriteAt(size_t offset, absl::string_view bytes);
   // Flushes to the disk and closes.
   absl::Status SyncAndClose();
 
@@ -50,7 +50,7 @@ absl::Status WriteFileAtomically(
     const std::string& path,
     const std::function<absl::Status(FileWriter&)>& write);
 absl::Status WriteFileAtomically(const std::string& path,
-                                 std::string_view contents);
+                                 absl::string_view contents);
 
 // Makes renames and new names in `directory` durable.
 absl::Status SyncDirectory(const std::string& directory);
@@ -66,7 +66,7 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();
 
-  std::string_view bytes() const { return {data_, size_}; }
+  absl::string_view bytes() const { return {data_, size_}; }
 
  private:
   MappedFile(const char* data, size_t size) : data_(data), size_(size) {}

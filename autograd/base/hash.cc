@@ -5,7 +5,7 @@
 
 namespace nextword {
 
-uint64_t Hash64(std::string_view bytes) {
+uint64_t Hash64(absl::string_view bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
@@ -21,7 +21,7 @@ StreamHash::StreamHash() : state_(std::make_unique<State>()) {
 
 StreamHash::~StreamHash() = default;
 
-void StreamHash::Update(std::string_view bytes) {
+void StreamHash::Update(absl::string_view bytes) {
   XXH3_64bits_update(state_->xxh, bytes.data(), bytes.size());
 }
 

@@ -5,18 +5,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string_view>
+
+#include "absl/strings/string_view.h"
 
 namespace nextword {
 
-uint64_t Hash64(std::string_view bytes);
+uint64_t Hash64(absl::string_view bytes);
 
 // The hash of a stream of bytes: equal to Hash64 of them all at once.
 class StreamHash {
  public:
   StreamHash();
   ~StreamHash();
-  void Update(std::string_view bytes);
+  void Update(absl::string_view bytes);
   uint64_t Digest() const;
 
  private:
