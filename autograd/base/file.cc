@@ -71,7 +71,7 @@ absl::Status FileWriter::Append(absl::string_view bytes) {
     NW_RETURN_IF_ERROR(Flush());
   }
   if (bytes.size() >= kBufferBytes) return WriteAll(fd_, path_, bytes, -1);
-  buffer_.append(bytes);
+  buffer_.append(bytes.data(), bytes.size());
   return absl::OkStatus();
 }
 
