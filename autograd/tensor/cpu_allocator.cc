@@ -1,0 +1,85 @@
+#include "autograd/tensor/cpu_allocator.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include "autograd/base/check.h"
+
+namespace nextword {
+namespace {
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kKeepFreeBlocks = false;
+#else
+constexpr bool kKeepFreeBlocks = true;
+#endif
+
+constexpr size_t kAlignment = 64;
+
+// Rounds up to a multiple of an eighth of the power of two below.
+size_t ClassSize(size_t bytes) {
+  const size_t size = std::max(bytes, kAlignment);
+  const size_t step = std::max(kAlignment, std::bit_floor(size) / 8);
+  return (size + step - 1) / step * step;
+}
+
+}  // namespace
+
+CpuAllocator& CpuAllocator::Get() {
+  static CpuAllocator* const allocator = new CpuAllocator;
+  return *allocator;
+}
+
+void* CpuAllocator::Allocate(size_t bytes) {
+  const size_t size = ClassSize(bytes);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_.live_bytes += static_cast<int64_t>(bytes);
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  std::vector<void*>& blocks = free_[size];
+  if (!blocks.empty()) {
+    void* const pointer = blocks.back();
+    blocks.pop_back();
+    stats_.cached_bytes -= static_cast<int64_t>(size);
+    return pointer;
+  }
+  ++stats_.system_calls;
+  void* const pointer = std::aligned_alloc(kAlignment, size);
+  NW_CHECK(pointer != nullptr)
+      << "out of memory: " << bytes << " bytes asked for while "
+      << stats_.live_bytes << " are in use";
+  return pointer;
+}
+
+void CpuAllocator::Free(void* pointer, size_t bytes) {
+  const size_t size = ClassSize(bytes);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_.live_bytes -= static_cast<int64_t>(bytes);
+  if (!kKeepFreeBlocks) {
+    std::free(pointer);
+    return;
+  }
+  stats_.cached_bytes += static_cast<int64_t>(size);
+  free_[size].push_back(pointer);
+}
+
+AllocatorStats CpuAllocator::stats() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stats_;
+}
+
+void CpuAllocator::ResetPeak() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_.peak_bytes = stats_.live_bytes;
+}
+
+void CpuAllocator::ReleaseCached() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (auto& [size, blocks] : free_) {
+    for (void* block : blocks) std::free(block);
+  }
+  free_.clear();
+  stats_.cached_bytes = 0;
+}
+
+}  // namespace nextword

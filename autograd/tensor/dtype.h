@@ -1,0 +1,95 @@
+// Element types, and the C++ types that hold them.
+#ifndef NEXTWORD_AUTOGRAD_TENSOR_DTYPE_H_
+#define NEXTWORD_AUTOGRAD_TENSOR_DTYPE_H_
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <ostream>
+
+#include "autograd/base/check.h"
+
+namespace nextword {
+
+enum class DType : uint8_t {
+  kF32,
+  kBF16,
+  kI32,
+  kF64,  // CPU only; for gradient checks.
+};
+
+// "f32", "bf16", "i32" or "f64".
+const char* DTypeName(DType dtype);
+std::ostream& operator<<(std::ostream& out, DType dtype);
+
+// Bytes of one element.
+size_t DTypeSize(DType dtype);
+
+// bfloat16: the upper half of a float. Storage only: arithmetic happens in
+// float. Conversion rounds to nearest, ties to even; NaN stays NaN.
+struct BFloat16 {
+  uint16_t bits;
+
+  BFloat16() = default;
+  explicit BFloat16(float value) {
+    const uint32_t u = std::bit_cast<uint32_t>(value);
+    const uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1u);
+    const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
+    bits = static_cast<uint16_t>((is_nan ? (u | 0x400000u) : rounded) >> 16);
+  }
+  operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }
+};
+
+template <typename T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::kF32;
+};
+template <>
+struct DTypeOf<BFloat16> {
+  static constexpr DType value = DType::kBF16;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::kI32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::kF64;
+};
+
+// The type that arithmetic on a stored type T uses: float for f32 and bf16,
+// double for f64.
+template <typename T>
+struct ComputeTypeOf {
+  using type = T;
+};
+template <>
+struct ComputeTypeOf<BFloat16> {
+  using type = float;
+};
+template <typename T>
+using ComputeType = typename ComputeTypeOf<T>::type;
+
+// Calls f(T{}) with the C++ type of a floating-point dtype.
+template <typename F>
+void DispatchFloat(DType dtype, const char* what, const F& f) {
+  switch (dtype) {
+    case DType::kF32:
+      return f(float{});
+    case DType::kBF16:
+      return f(BFloat16{});
+    case DType::kF64:
+      return f(double{});
+    default:
+      NW_CHECK(false) << what << ": wants a floating-point dtype, got "
+                      << dtype;
+  }
+}
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_TENSOR_DTYPE_H_
