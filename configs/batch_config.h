@@ -1,0 +1,32 @@
+// Sizes that follow from a batch's config. Pure functions of a config that
+// ValidateTrainConfig has accepted; thread-safe.
+#ifndef NEXTWORD_CONFIGS_BATCH_CONFIG_H_
+#define NEXTWORD_CONFIGS_BATCH_CONFIG_H_
+
+#include <cstdint>
+
+#include "configs/train_config.pb.h"
+
+namespace nextword {
+
+// Tokens of one sequence: sequence_length, or the model's context when 0.
+inline int64_t SequenceLength(const BatchConfig& batch,
+                              const ModelConfig& model) {
+  return batch.sequence_length() > 0 ? batch.sequence_length()
+                                     : model.context_length();
+}
+
+// Sequences that one optimizer step consumes.
+inline int64_t SequencesPerStep(const BatchConfig& batch) {
+  return int64_t{batch.lanes()} * batch.micro_batches() * batch.micro_batch();
+}
+
+// Tokens that one optimizer step consumes.
+inline int64_t TokensPerStep(const BatchConfig& batch,
+                             const ModelConfig& model) {
+  return SequencesPerStep(batch) * SequenceLength(batch, model);
+}
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_CONFIGS_BATCH_CONFIG_H_
