@@ -80,7 +80,6 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 // New tensors. Empty leaves the elements undefined.
 Tensor Empty(const Shape& shape, DType dtype, Device device = Device::Cpu());
 Tensor EmptyLike(const Tensor& other);
-Tensor Zeros(const Shape& shape, DType dtype, Device device = Device::Cpu());
 
 // A CPU tensor holding `values`; T is float, double or int32_t.
 template <typename T>

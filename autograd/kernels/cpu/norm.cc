@@ -1,0 +1,189 @@
+// Layer norm (Ba et al. 2016) and RMS norm (Zhang and Sennrich 2019).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/cpu/norm.cc"
+#include "hwy/foreach_target.h"
+
+#include <cmath>
+
+#include "autograd/kernels/cpu/loops.h"
+#include "autograd/kernels/cpu/register.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace nextword::kernels {
+namespace HWY_NAMESPACE {
+
+// Rows whose parameter gradients one task sums; fixes the order of addition.
+constexpr int64_t kRowsPerPartial = 128;
+
+// One row, mean 0 for RMS norm.
+template <typename C>
+struct RowStatistics {
+  C mean, rstd;
+};
+
+template <bool kCentered, typename T>
+RowStatistics<ComputeType<T>> Measure(const T* x, int64_t n, double epsilon) {
+  using C = ComputeType<T>;
+  C mean = 0;
+  if constexpr (kCentered) {
+    mean = LaneSum<C>(n, [=](int64_t i) { return static_cast<C>(x[i]); }) /
+           static_cast<C>(n);
+  }
+  const C sum = LaneSum<C>(n, [=](int64_t i) {
+    const C d = static_cast<C>(x[i]) - mean;
+    return d * d;
+  });
+  const C variance = sum / static_cast<C>(n);
+  return {mean, C(1) / std::sqrt(variance + static_cast<C>(epsilon))};
+}
+
+template <typename T>
+void NormalizeRow(const T* __restrict x, const T* __restrict weight,
+                  const T* __restrict bias, RowStatistics<ComputeType<T>> row,
+                  T* __restrict y, int64_t n) {
+  using C = ComputeType<T>;
+  if (bias == nullptr) {
+    for (int64_t i = 0; i < n; ++i) {
+      const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
+      y[i] = static_cast<T>(normal * static_cast<C>(weight[i]));
+    }
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
+    y[i] = static_cast<T>(normal * static_cast<C>(weight[i]) +
+                          static_cast<C>(bias[i]));
+  }
+}
+
+template <bool kCentered>
+void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
+  const int64_t columns = x.dim(-1);
+  const int64_t rows = x.shape().NumelBefore(-1);
+  DispatchFloat(x.dtype(), "norm", [&](auto tag) {
+    using T = decltype(tag);
+    using C = ComputeType<T>;
+    const T* const px = x.data<T>();
+    const T* const pw = weight.data<T>();
+    const T* const pb = bias.defined() ? bias.data<T>() : nullptr;
+    T* const py = y->data<T>();
+    C* const pmean = kCentered ? mean->data<C>() : nullptr;
+    C* const prstd = rstd->data<C>();
+    ParallelFor(rows, RowsPerTask(columns), [=](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T* const row = px + r * columns;
+        const auto statistics = Measure<kCentered>(row, columns, epsilon);
+        NormalizeRow(row, pw, pb, statistics, py + r * columns, columns);
+        if (kCentered) pmean[r] = statistics.mean;
+        prstd[r] = statistics.rstd;
+      }
+    });
+  });
+}
+
+// With g = dy weight and n the normalised row:
+// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm.
+// Adds the row's share to dweight and dbias.
+template <bool kCentered, typename T>
+void NormGradRow(const T* __restrict x, const T* __restrict weight,
+                 RowStatistics<ComputeType<T>> row, const T* __restrict dy,
+                 T* __restrict dx, ComputeType<T>* __restrict dweight,
+                 ComputeType<T>* __restrict dbias, int64_t n) {
+  using C = ComputeType<T>;
+  const C mean_gn =
+      LaneSum<C>(n,
+                 [=](int64_t i) {
+                   return static_cast<C>(dy[i]) * static_cast<C>(weight[i]) *
+                          ((static_cast<C>(x[i]) - row.mean) * row.rstd);
+                 }) /
+      static_cast<C>(n);
+  C mean_g = 0;
+  if constexpr (kCentered) {
+    mean_g =
+        LaneSum<C>(n,
+                   [=](int64_t i) {
+                     return static_cast<C>(dy[i]) * static_cast<C>(weight[i]);
+                   }) /
+        static_cast<C>(n);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const C d = static_cast<C>(dy[i]);
+    const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
+    dx[i] = static_cast<T>(
+        row.rstd * (d * static_cast<C>(weight[i]) - mean_g - normal * mean_gn));
+    dweight[i] += d * normal;
+  }
+  if constexpr (kCentered) {
+    for (int64_t i = 0; i < n; ++i) dbias[i] += static_cast<C>(dy[i]);
+  }
+}
+
+template <bool kCentered>
+void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
+              Out dbias) {
+  const int64_t columns = x.dim(-1);
+  const int64_t rows = x.shape().NumelBefore(-1);
+  const int64_t partials = NumChunks(rows, kRowsPerPartial);
+  DispatchFloat(x.dtype(), "norm gradient", [&](auto tag) {
+    using T = decltype(tag);
+    using C = ComputeType<T>;
+    const T* const px = x.data<T>();
+    const T* const pw = weight.data<T>();
+    const C* const pmean = kCentered ? mean.data<C>() : nullptr;
+    const C* const prstd = rstd.data<C>();
+    const T* const pdy = dy.data<T>();
+    T* const pdx = dx->data<T>();
+    // Each task's sums of dweight, then of dbias.
+    Tensor sums = Zeros({2, partials, columns}, DTypeOf<C>::value);
+    C* const psum = sums.data<C>();
+    ParallelForEach(partials, [=](int64_t task) {
+      C* const pdw = psum + task * columns;
+      C* const pdb = pdw + partials * columns;
+      const int64_t end = std::min(rows, (task + 1) * kRowsPerPartial);
+      for (int64_t r = task * kRowsPerPartial; r < end; ++r) {
+        const int64_t i = r * columns;
+        NormGradRow<kCentered>(px + i, pw,
+                               {kCentered ? pmean[r] : C(0), prstd[r]}, pdy + i,
+                               pdx + i, pdw, pdb, columns);
+      }
+    });
+    sum_to(sums.View(0, {partials, columns}), dweight);
+    if (dbias != nullptr && dbias->defined()) {
+      sum_to(sums.View(partials * columns, {partials, columns}), dbias);
+    }
+  });
+}
+
+void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
+               Out rstd) {
+  Norm<true>(x, weight, bias, epsilon, y, mean, rstd);
+}
+
+void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, Out dx,
+                   Out dweight, Out dbias) {
+  NormGrad<true>(x, weight, mean, rstd, dy, dx, dweight, dbias);
+}
+
+void RmsNorm(In x, In weight, double epsilon, Out y, Out rstd) {
+  Norm<false>(x, weight, Tensor(), epsilon, y, nullptr, rstd);
+}
+
+void RmsNormGrad(In x, In weight, In rstd, In dy, Out dx, Out dweight) {
+  NormGrad<false>(x, weight, Tensor(), rstd, dy, dx, dweight, nullptr);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace nextword::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace nextword::kernels {
+namespace {
+NW_REGISTER_CPU(layer_norm, LayerNorm);
+NW_REGISTER_CPU(layer_norm_grad, LayerNormGrad);
+NW_REGISTER_CPU(rms_norm, RmsNorm);
+NW_REGISTER_CPU(rms_norm_grad, RmsNormGrad);
+}  // namespace
+}  // namespace nextword::kernels
+#endif  // HWY_ONCE

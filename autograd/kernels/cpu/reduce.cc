@@ -1,0 +1,251 @@
+// Sums, maxima and softmax.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/cpu/reduce.cc"
+#include "hwy/foreach_target.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "autograd/kernels/cpu/loops.h"
+#include "autograd/kernels/cpu/register.h"
+#include "autograd/kernels/math.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace nextword::kernels {
+namespace HWY_NAMESPACE {
+
+// y[j] = sum over rows of x[row, j], for `columns` columns of rows `stride`
+// apart. Rows are added in blocks, which keeps the rounding error small.
+template <typename T, typename U>
+void SumRows(const T* __restrict x, int64_t rows, int64_t stride,
+             int64_t columns, U* __restrict y) {
+  using C = ComputeType<T>;
+  constexpr int64_t kBlock = 64;
+  std::vector<C> total(columns, C(0)), block(columns);
+  for (int64_t begin = 0; begin < rows; begin += kBlock) {
+    const int64_t end = std::min(rows, begin + kBlock);
+    std::fill(block.begin(), block.end(), C(0));
+    C* const pb = block.data();
+    for (int64_t row = begin; row < end; ++row) {
+      const T* const px = x + row * stride;
+      for (int64_t j = 0; j < columns; ++j) pb[j] += static_cast<C>(px[j]);
+    }
+    for (int64_t j = 0; j < columns; ++j) total[j] += pb[j];
+  }
+  for (int64_t j = 0; j < columns; ++j) y[j] = static_cast<U>(total[j]);
+}
+
+// [before, n, after] -> [before, after].
+template <typename T, typename U>
+void SumMiddle(const T* x, int64_t before, int64_t n, int64_t after, U* y) {
+  using C = ComputeType<T>;
+  if (after == 1) {
+    ParallelFor(before, RowsPerTask(n), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T* const row = x + i * n;
+        y[i] = static_cast<U>(
+            LaneSum<C>(n, [=](int64_t j) { return static_cast<C>(row[j]); }));
+      }
+    });
+    return;
+  }
+  constexpr int64_t kColumns = 128;
+  const int64_t strips = NumChunks(after, kColumns);
+  ParallelForEach(before * strips, [=](int64_t task) {
+    const int64_t i = task / strips;
+    const int64_t column = task % strips * kColumns;
+    SumRows(x + i * n * after + column, n, after,
+            std::min(kColumns, after - column), y + i * after + column);
+  });
+}
+
+// Axes of x that y's shape sums away, as runs of neighbours.
+struct SumPlan {
+  struct Group {
+    int64_t size;
+    bool summed;
+  };
+  std::vector<Group> groups;  // Alternating, outermost first.
+};
+
+SumPlan MakeSumPlan(const Shape& x, const Shape& y) {
+  SumPlan plan;
+  const int offset = x.rank() - y.rank();
+  for (int i = 0; i < x.rank(); ++i) {
+    const int64_t size = x[i];
+    if (size == 1) continue;
+    const bool summed = i < offset || y[i - offset] == 1;
+    if (!plan.groups.empty() && plan.groups.back().summed == summed) {
+      plan.groups.back().size *= size;
+    } else {
+      plan.groups.push_back({size, summed});
+    }
+  }
+  return plan;
+}
+
+// Sums the groups from the last to the first; what lies between is kept in the
+// compute type.
+template <typename T>
+void SumGroups(SumPlan plan, const T* x, int64_t numel, Out y) {
+  using C = ComputeType<T>;
+  int64_t after = 1;
+  for (int g = static_cast<int>(plan.groups.size()) - 1; g >= 0; --g) {
+    const auto [size, summed] = plan.groups[g];
+    if (!summed) {
+      after *= size;
+      continue;
+    }
+    const int64_t before = numel / (size * after);
+    const bool last = std::none_of(plan.groups.begin(), plan.groups.begin() + g,
+                                   [](auto group) { return group.summed; });
+    if (last) {
+      DispatchFloat(y->dtype(), "sum_to", [&](auto tag) {
+        SumMiddle(x, before, size, after, y->data<decltype(tag)>());
+      });
+      return;
+    }
+    Tensor partial = Empty({before * after}, DTypeOf<C>::value);
+    SumMiddle(x, before, size, after, partial.data<C>());
+    plan.groups[g] = {1, false};
+    SumGroups<C>(plan, partial.data<C>(), partial.numel(), y);
+    return;
+  }
+  NW_CHECK(false) << "sum_to: nothing to sum";
+}
+
+void SumTo(In x, Out y) {
+  if (x.numel() == 0) return fill(y, 0.0);
+  const SumPlan plan = MakeSumPlan(x.shape(), y->shape());
+  const bool any = std::any_of(plan.groups.begin(), plan.groups.end(),
+                               [](auto group) { return group.summed; });
+  if (!any) return copy(x, y);
+  DispatchFloat(x.dtype(), "sum_to", [&](auto tag) {
+    using T = decltype(tag);
+    SumGroups<T>(plan, x.data<T>(), x.numel(), y);
+  });
+}
+
+void SumSquares(In x, Out y) {
+  DispatchFloat(x.dtype(), "sum_squares", [&](auto tag) {
+    using T = decltype(tag);
+    const T* const px = x.data<T>();
+    const int64_t n = x.numel();
+    std::vector<double> partial(NumChunks(n, kChunk));
+    ParallelForEach(partial.size(), [&](int64_t chunk) {
+      const T* const p = px + chunk * kChunk;
+      const int64_t count = std::min(kChunk, n - chunk * kChunk);
+      partial[chunk] = LaneSum<double>(count, [=](int64_t i) {
+        const double value = static_cast<ComputeType<T>>(p[i]);
+        return value * value;
+      });
+    });
+    double total = 0;
+    for (double value : partial) total += value;
+    *y->data<double>() = total;
+  });
+}
+
+void MaxLast(In x, Out y, Out index) {
+  const int64_t columns = x.dim(-1);
+  NW_CHECK_GT(columns, 0) << "max over no elements of " << x;
+  DispatchFloat(x.dtype(), "max_last", [&](auto tag) {
+    using T = decltype(tag);
+    const T* const px = x.data<T>();
+    T* const py = y->data<T>();
+    int32_t* const pi = index->data<int32_t>();
+    ParallelFor(y->numel(), RowsPerTask(columns),
+                [=](int64_t begin, int64_t end) {
+                  for (int64_t r = begin; r < end; ++r) {
+                    const T* const row = px + r * columns;
+                    const T* const best = std::max_element(row, row + columns);
+                    py[r] = *best;
+                    pi[r] = static_cast<int32_t>(best - row);
+                  }
+                });
+  });
+}
+
+// y = softmax(x) over `n` elements; zeros when all of x is minus infinity.
+template <typename T>
+void SoftmaxRow(const T* __restrict x, T* __restrict y, int64_t n) {
+  using C = ComputeType<T>;
+  const C largest = LaneMax<C>(n, -std::numeric_limits<C>::infinity(),
+                               [=](int64_t i) { return static_cast<C>(x[i]); });
+  if (largest == -std::numeric_limits<C>::infinity()) {
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(C(0));
+    return;
+  }
+  // Two passes over the exponentials, so that bf16 rounds only the result.
+  const C sum = LaneSum<C>(
+      n, [=](int64_t i) { return math::Exp(static_cast<C>(x[i]) - largest); });
+  const C inverse = C(1) / sum;
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = static_cast<T>(math::Exp(static_cast<C>(x[i]) - largest) * inverse);
+  }
+}
+
+void Softmax(In x, Out y) {
+  const int64_t columns = x.dim(-1);
+  const int64_t rows = x.shape().NumelBefore(-1);
+  DispatchFloat(x.dtype(), "softmax", [&](auto tag) {
+    using T = decltype(tag);
+    const T* const px = x.data<T>();
+    T* const py = y->data<T>();
+    ParallelFor(rows, RowsPerTask(columns), [=](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        SoftmaxRow(px + r * columns, py + r * columns, columns);
+      }
+    });
+  });
+}
+
+// dx = y (dy - sum(y dy)).
+template <typename T>
+void SoftmaxGradRow(const T* __restrict y, const T* __restrict dy,
+                    T* __restrict dx, int64_t n) {
+  using C = ComputeType<T>;
+  const C dot = LaneSum<C>(n, [=](int64_t i) {
+    return static_cast<C>(y[i]) * static_cast<C>(dy[i]);
+  });
+  for (int64_t i = 0; i < n; ++i) {
+    dx[i] =
+        static_cast<T>(static_cast<C>(y[i]) * (static_cast<C>(dy[i]) - dot));
+  }
+}
+
+void SoftmaxGrad(In y, In dy, Out dx) {
+  const int64_t columns = y.dim(-1);
+  const int64_t rows = y.shape().NumelBefore(-1);
+  DispatchFloat(y.dtype(), "softmax gradient", [&](auto tag) {
+    using T = decltype(tag);
+    const T* const py = y.data<T>();
+    const T* const pdy = dy.data<T>();
+    T* const pdx = dx->data<T>();
+    ParallelFor(rows, RowsPerTask(columns), [=](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t i = r * columns;
+        SoftmaxGradRow(py + i, pdy + i, pdx + i, columns);
+      }
+    });
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace nextword::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace nextword::kernels {
+namespace {
+NW_REGISTER_CPU(sum_to, SumTo);
+NW_REGISTER_CPU(sum_squares, SumSquares);
+NW_REGISTER_CPU(max_last, MaxLast);
+NW_REGISTER_CPU(softmax, Softmax);
+NW_REGISTER_CPU(softmax_grad, SoftmaxGrad);
+}  // namespace
+}  // namespace nextword::kernels
+#endif  // HWY_ONCE

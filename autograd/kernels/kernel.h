@@ -1,0 +1,61 @@
+// Kernel: a typed function with one implementation per kind of device.
+//
+// A kernel is declared once, in kernels.h; each device's library registers its
+// implementation while the program starts, so that a build without a device
+// needs no stubs. A call goes to the device of the first Tensor among the
+// arguments. Immutable after start, so thread-safe.
+#ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
+#define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
+
+#include "autograd/base/check.h"
+#include "autograd/tensor/device.h"
+#include "autograd/tensor/tensor.h"
+
+namespace nextword {
+
+template <typename Signature>
+class Kernel;
+
+template <typename... Args>
+class Kernel<void(Args...)> {
+ public:
+  using Function = void (*)(Args...);
+
+  constexpr explicit Kernel(const char* name) : name_(name) {}
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+
+  void operator()(Args... args) const {
+    const DeviceType type = FirstTensor(args...).device().type;
+    const Function function = functions_[static_cast<int>(type)];
+    NW_CHECK(function != nullptr)
+        << "kernel " << name_ << " has no implementation for "
+        << DeviceTypeName(type);
+    function(args...);
+  }
+
+  // Returns true, so that it can initialise a static variable.
+  bool Register(DeviceType type, Function function) {
+    functions_[static_cast<int>(type)] = function;
+    return true;
+  }
+
+  const char* name() const { return name_; }
+
+ private:
+  template <typename... Rest>
+  static const Tensor& FirstTensor(const Tensor& first, const Rest&...) {
+    return first;
+  }
+  template <typename... Rest>
+  static const Tensor& FirstTensor(Tensor* first, const Rest&...) {
+    return *first;
+  }
+
+  const char* const name_;
+  Function functions_[kNumDeviceTypes] = {};
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_

@@ -1,0 +1,147 @@
+// THE device contract: all that a device must provide, one line per kernel.
+//
+// Inputs are const Tensor&, outputs Tensor* of the right shape and dtype; the
+// caller allocates. An output never overlaps an input unless a line says so.
+// Kernels assign their outputs; those that add to them say "+=". Floating
+// tensors of one call share a dtype unless said otherwise; bf16 is computed in
+// float. Saved statistics (mean, rstd, lse, losses) are f32, or f64 for f64
+// inputs ("stat" below). Optional tensors may be undefined. Results do not
+// depend on the number of threads. B batch, T queries, S keys, H heads, K key
+// and value heads, D head size, V vocabulary, R rows, C columns.
+#ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNELS_H_
+#define NEXTWORD_AUTOGRAD_KERNELS_KERNELS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/kernels/kernel.h"
+#include "autograd/tensor/philox.h"
+#include "autograd/tensor/tensor.h"
+
+namespace nextword::kernels {
+
+using In = const Tensor&;
+using Out = Tensor*;
+
+// Which keys a query may see. Query t of T stands at key position
+// t + (keys - T): queries are the last of the keys.
+struct AttentionMask {
+  int64_t keys = 0;    // Valid keys, the first ones of S; 0 means all.
+  int64_t window = 0;  // Keys seen, the query's own included; 0 means all.
+  Tensor documents;    // Optional i32 [B, S]: only keys of an equal number.
+};
+
+struct AdamWParams {
+  double learning_rate, beta1, beta2, epsilon;
+  double weight_decay;  // 0 for tensors that do not decay.
+  double grad_scale;    // Multiplies the gradient: 1 / tokens, clipping.
+  int64_t step;         // Counts from 1, for the bias correction.
+};
+
+#define NW_KERNEL(name, ...) \
+  inline constinit Kernel<void(__VA_ARGS__)> name { #name }
+
+// Values and copies.
+NW_KERNEL(fill, Out y, double value);
+NW_KERNEL(copy, In x, Out y);             // Converts between dtypes.
+NW_KERNEL(scale, In x, double a, Out y);  // a x
+NW_KERNEL(accumulate, In x, Out y);       // y += x; dtypes may differ.
+NW_KERNEL(normal, Out y, RandomKey key, double std);  // N(0, std^2)
+
+// Element by element; a and b broadcast to the shape of y.
+NW_KERNEL(add, In a, In b, Out y);
+NW_KERNEL(sub, In a, In b, Out y);
+NW_KERNEL(mul, In a, In b, Out y);
+NW_KERNEL(div, In a, In b, Out y);
+NW_KERNEL(exp, In x, Out y);
+NW_KERNEL(log, In x, Out y);
+NW_KERNEL(sqrt, In x, Out y);
+NW_KERNEL(tanh, In x, Out y);
+NW_KERNEL(silu, In x, Out y);  // x sigmoid(x)
+NW_KERNEL(silu_grad, In x, In dy, Out dx);
+NW_KERNEL(gelu, In x, Out y);  // x Phi(x)
+NW_KERNEL(gelu_grad, In x, In dy, Out dx);
+NW_KERNEL(gelu_tanh, In x, Out y);  // GPT-2's approximation
+NW_KERNEL(gelu_tanh_grad, In x, In dy, Out dx);
+NW_KERNEL(swiglu, In x, Out y);  // [.., 2C] (gate, up) -> [.., C]
+NW_KERNEL(swiglu_grad, In x, In dy, Out dx);
+// Zeroes with probability p, scales the rest by 1 / (1 - p). The first
+// dimension counts samples, key.sample is the first one's. Its own gradient.
+NW_KERNEL(dropout, In x, double p, RandomKey key, Out y);
+
+// Reductions.
+NW_KERNEL(sum_to, In x, Out y);       // Sums what broadcasting repeated.
+NW_KERNEL(sum_squares, In x, Out y);  // y f64 [1]
+NW_KERNEL(max_last, In x, Out y, Out index);  // [R, C] -> [R], i32 [R]
+
+// Layout. A transpose of dimensions: y.dim(i) = x.dim(order[i]).
+NW_KERNEL(permute, In x, const std::vector<int>& order, Out y);
+// Copies `count` entries along `axis` between tensors of equal other sizes.
+NW_KERNEL(copy_range, In x, int axis, int64_t from, Out y, int64_t to,
+          int64_t count);
+
+// Matrices, the last two dimensions; op(a) is a or its transpose. Leading
+// dimensions equal, or none in b, which then serves all.
+NW_KERNEL(matmul, In a, bool ta, In b, bool tb, Out y);
+
+// Rows of w [V, C] by ids (i32) -> [ids.., C]; dw += in order of position.
+NW_KERNEL(embedding, In w, In ids, Out y);
+NW_KERNEL(embedding_grad, In ids, In dy, Out dw);
+
+// Over the last dimension. weight, bias [C], bias optional; mean, rstd stat
+// [R]; dweight, dbias assigned, dbias optional.
+NW_KERNEL(layer_norm, In x, In weight, In bias, double epsilon, Out y, Out mean,
+          Out rstd);
+NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, Out dx,
+          Out dweight, Out dbias);
+NW_KERNEL(rms_norm, In x, In weight, double epsilon, Out y, Out rstd);
+NW_KERNEL(rms_norm_grad, In x, In weight, In rstd, In dy, Out dx, Out dweight);
+
+// Over the last dimension.
+NW_KERNEL(softmax, In x, Out y);
+NW_KERNEL(softmax_grad, In y, In dy, Out dx);
+// Scores [B, H, T, S] with masked keys taken as minus infinity.
+NW_KERNEL(masked_softmax, In x, const AttentionMask& mask, Out y);
+
+// Rotary positions (Su et al. 2021) on x [B, T, H, D]: turns the pair (i,
+// i + D / 2) at position p by p theta^(-2i / D), or back when inverse.
+NW_KERNEL(rope, In x, double theta, int64_t first_position, bool inverse,
+          Out y);
+
+// softmax(scale q k') v, fused: q, y [B, T, H, D]; k, v [B, S, K, D]; lse stat
+// [B, H, T], the logarithm of each row's sum.
+NW_KERNEL(attention, In q, In k, In v, double scale, const AttentionMask& mask,
+          Out y, Out lse);
+NW_KERNEL(attention_grad, In q, In k, In v, In y, In lse, In dy, double scale,
+          const AttentionMask& mask, Out dq, Out dk, Out dv);
+
+// logits [R, V], targets i32 [R]; losses, lse stat [R]. A negative target is
+// ignored: its loss and gradient are 0. dlosses stat [R].
+NW_KERNEL(cross_entropy, In logits, In targets, Out losses, Out lse);
+NW_KERNEL(cross_entropy_grad, In logits, In targets, In lse, In dlosses,
+          Out dlogits);
+
+// Optimizers, in place over any range of the flat f32 (or f64) buffers.
+NW_KERNEL(adamw, Out param, In grad, Out m, Out v, const AdamWParams& params);
+NW_KERNEL(sgd, Out param, In grad, Out momentum, double learning_rate,
+          double beta, double weight_decay, double grad_scale);
+
+#undef NW_KERNEL
+
+}  // namespace nextword::kernels
+
+namespace nextword {
+
+// A new tensor of zeros.
+Tensor Zeros(const Shape& shape, DType dtype, Device device = Device::Cpu());
+Tensor ZerosLike(const Tensor& other);
+
+// `x` itself when it has `dtype`, else a converted copy.
+Tensor Cast(const Tensor& x, DType dtype);
+
+// A new tensor with the elements of `x`.
+Tensor Clone(const Tensor& x);
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_KERNELS_KERNELS_H_
