@@ -47,11 +47,20 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return std::string(file.bytes());
 }
 
-absl::StatusOr<FileWriter> FileWriter::Create(const std::string& path) {
+absl::StatusOr<FileWriter> FileWriter::Open(const std::string& path,
+                                            int flags) {
   const int fd =
-      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+      open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
   if (fd < 0) return FileError(path, "create");
   return FileWriter(path, fd);
+}
+
+absl::StatusOr<FileWriter> FileWriter::Create(const std::string& path) {
+  return Open(path, O_TRUNC);
+}
+
+absl::StatusOr<FileWriter> FileWriter::OpenToAppend(const std::string& path) {
+  return Open(path, O_APPEND);
 }
 
 FileWriter::FileWriter(std::string path, int fd)
@@ -80,9 +89,14 @@ absl::Status FileWriter::WriteAt(size_t offset, absl::string_view bytes) {
   return WriteAll(fd_, path_, bytes, static_cast<off_t>(offset));
 }
 
-absl::Status FileWriter::SyncAndClose() {
+absl::Status FileWriter::Sync() {
   NW_RETURN_IF_ERROR(Flush());
   if (fsync(fd_) != 0) return FileError(path_, "sync");
+  return absl::OkStatus();
+}
+
+absl::Status FileWriter::SyncAndClose() {
+  NW_RETURN_IF_ERROR(Sync());
   if (close(std::exchange(fd_, -1)) != 0) return FileError(path_, "close");
   return absl::OkStatus();
 }

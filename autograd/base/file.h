@@ -24,6 +24,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 class FileWriter {
  public:
   static absl::StatusOr<FileWriter> Create(const std::string& path);
+  // Goes on at the end of a file, which is created when there is none.
+  static absl::StatusOr<FileWriter> OpenToAppend(const std::string& path);
   FileWriter(FileWriter&& other) noexcept;
   FileWriter& operator=(FileWriter&&) = delete;
   ~FileWriter();  // Closes; what was not synced may be lost.
@@ -31,12 +33,15 @@ class FileWriter {
   absl::Status Append(absl::string_view bytes);
   // Overwrites bytes already appended, such as a header that counts them.
   absl::Status WriteAt(size_t offset, absl::string_view bytes);
-  // Flushes to the disk and closes.
+  // Hands what is buffered to the system, where other programs see it.
+  absl::Status Flush();
+  // Flushes to the disk.
+  absl::Status Sync();
   absl::Status SyncAndClose();
 
  private:
   FileWriter(std::string path, int fd);
-  absl::Status Flush();
+  static absl::StatusOr<FileWriter> Open(const std::string& path, int flags);
 
   std::string path_;
   int fd_;

@@ -1,24 +1,26 @@
 """A C++ protobuf library made with the installed protoc."""
 
-def cc_proto(name, src, visibility = None):
+def cc_proto(name, src, imports = [], deps = [], visibility = None):
     """Compiles one .proto file to a cc_library.
 
     Args:
       name: the library's name.
-      src: the .proto file; what it imports must lie in its own folder.
+      src: the .proto file.
+      imports: labels of the .proto files that it imports.
+      deps: the cc_proto libraries of those.
       visibility: who may use the library.
     """
     stem = src[:-len(".proto")]
     native.genrule(
         name = name + "_gen",
-        srcs = [src],
+        srcs = [src] + imports,
         outs = [stem + ".pb.cc", stem + ".pb.h"],
-        cmd = "protoc --cpp_out=$(GENDIR) --proto_path=. $<",
+        cmd = "protoc --cpp_out=$(GENDIR) --proto_path=. $(location " + src + ")",
     )
     native.cc_library(
         name = name,
         srcs = [stem + ".pb.cc"],
         hdrs = [stem + ".pb.h"],
         visibility = visibility,
-        deps = ["//third_party:protobuf"],
+        deps = deps + ["//third_party:protobuf"],
     )
