@@ -72,7 +72,8 @@ NW_KERNEL(dropout, In x, double p, RandomKey key, Out y);
 // Reductions.
 NW_KERNEL(sum_to, In x, Out y);       // Sums what broadcasting repeated.
 NW_KERNEL(sum_squares, In x, Out y);  // y f64 [1]
-NW_KERNEL(max_last, In x, Out y, Out index);  // [R, C] -> [R], i32 [R]
+NW_KERNEL(max_last, In x, Out y, Out index);     // [R, C] -> [R], i32 [R]
+NW_KERNEL(scatter_last, In index, In x, Out y);  // y[r, index[r]] = x[r]
 
 // Layout. A transpose of dimensions: y.dim(i) = x.dim(order[i]).
 NW_KERNEL(permute, In x, const std::vector<int>& order, Out y);

@@ -127,7 +127,19 @@ void EmbeddingBackward(In ids, In dy, Out dw) {
   });
 }
 
+void ScatterLast(In index, In x, Out y) {
+  const int64_t columns = y->dim(-1);
+  const int32_t* const pi = index.data<int32_t>();
+  DispatchFloat(x.dtype(), "scatter_last", [&](auto tag) {
+    using T = decltype(tag);
+    const T* const px = x.data<T>();
+    T* const py = y->data<T>();
+    for (int64_t r = 0; r < x.numel(); ++r) py[r * columns + pi[r]] = px[r];
+  });
+}
+
 [[maybe_unused]] const bool registered =
+    scatter_last.Register(DeviceType::kCpu, ScatterLast) &&
     permute.Register(DeviceType::kCpu, Permute) &&
     copy_range.Register(DeviceType::kCpu, CopyRange) &&
     embedding.Register(DeviceType::kCpu, EmbeddingForward) &&

@@ -1,0 +1,111 @@
+#include "autograd/ops/arithmetic.h"
+
+#include "autograd/base/check.h"
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+namespace {
+
+using BinaryKernel = Kernel<void(const Tensor&, const Tensor&, Tensor*)>;
+using UnaryKernel = Kernel<void(const Tensor&, Tensor*)>;
+
+Tensor Apply(const BinaryKernel& kernel, const Tensor& a, const Tensor& b) {
+  NW_CHECK(a.dtype() == b.dtype()) << kernel.name() << ": " << a << ", " << b;
+  Tensor y = Empty(BroadcastShape(kernel.name(), a.shape(), b.shape()),
+                   a.dtype(), a.device());
+  kernel(a, b, &y);
+  return y;
+}
+
+Tensor Apply(const UnaryKernel& kernel, const Tensor& x) {
+  Tensor y = EmptyLike(x);
+  kernel(x, &y);
+  return y;
+}
+
+Tensor Scaled(const Tensor& x, double factor) {
+  Tensor y = EmptyLike(x);
+  kernels::scale(x, factor, &y);
+  return y;
+}
+
+// The gradient of something of shape `shape` that was broadcast.
+Tensor SumTo(const Tensor& dy, const Shape& shape) {
+  if (dy.shape() == shape) return dy;
+  Tensor dx = Empty(shape, dy.dtype(), dy.device());
+  kernels::sum_to(dy, &dx);
+  return dx;
+}
+
+}  // namespace
+
+Variable Add(const Variable& a, const Variable& b) {
+  return Record("add", Apply(kernels::add, a.value(), b.value()), {a, b},
+                [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+                  return Gradients{SumTo(dy, sa), SumTo(dy, sb)};
+                });
+}
+
+Variable Sub(const Variable& a, const Variable& b) {
+  return Record("sub", Apply(kernels::sub, a.value(), b.value()), {a, b},
+                [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+                  return Gradients{SumTo(dy, sa), SumTo(Scaled(dy, -1), sb)};
+                });
+}
+
+Variable Mul(const Variable& a, const Variable& b) {
+  return Record("mul", Apply(kernels::mul, a.value(), b.value()), {a, b},
+                [a = a.value(), b = b.value()](const Tensor& dy) {
+                  return Gradients{
+                      SumTo(Apply(kernels::mul, dy, b), a.shape()),
+                      SumTo(Apply(kernels::mul, dy, a), b.shape())};
+                });
+}
+
+Variable Div(const Variable& a, const Variable& b) {
+  Tensor y = Apply(kernels::div, a.value(), b.value());
+  return Record("div", y, {a, b},
+                [sa = a.shape(), b = b.value(), y](const Tensor& dy) {
+                  const Tensor da = Apply(kernels::div, dy, b);
+                  const Tensor db = Scaled(Apply(kernels::mul, da, y), -1);
+                  return Gradients{SumTo(da, sa), SumTo(db, b.shape())};
+                });
+}
+
+Variable Scale(const Variable& x, double factor) {
+  return Record(
+      "scale", Scaled(x.value(), factor), {x},
+      [factor](const Tensor& dy) { return Gradients{Scaled(dy, factor)}; });
+}
+
+Variable Exp(const Variable& x) {
+  Tensor y = Apply(kernels::exp, x.value());
+  return Record("exp", y, {x}, [y](const Tensor& dy) {
+    return Gradients{Apply(kernels::mul, dy, y)};
+  });
+}
+
+Variable Log(const Variable& x) {
+  return Record("log", Apply(kernels::log, x.value()), {x},
+                [x = x.value()](const Tensor& dy) {
+                  return Gradients{Apply(kernels::div, dy, x)};
+                });
+}
+
+Variable Sqrt(const Variable& x) {
+  Tensor y = Apply(kernels::sqrt, x.value());
+  return Record("sqrt", y, {x}, [y](const Tensor& dy) {
+    return Gradients{Scaled(Apply(kernels::div, dy, y), 0.5)};
+  });
+}
+
+Variable Tanh(const Variable& x) {
+  Tensor y = Apply(kernels::tanh, x.value());
+  return Record("tanh", y, {x}, [y](const Tensor& dy) {
+    // dy (1 - y^2) = dy - dy y y
+    const Tensor dyyy = Apply(kernels::mul, Apply(kernels::mul, dy, y), y);
+    return Gradients{Apply(kernels::sub, dy, dyyy)};
+  });
+}
+
+}  // namespace nextword

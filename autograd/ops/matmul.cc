@@ -1,0 +1,90 @@
+#include "autograd/ops/matmul.h"
+
+#include "autograd/base/check.h"
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+namespace {
+
+// op(a) op(b) as a new tensor of `shape`.
+Tensor Product(const Tensor& a, bool ta, const Tensor& b, bool tb,
+               const Shape& shape) {
+  Tensor y = Empty(shape, a.dtype(), a.device());
+  kernels::matmul(a, ta, b, tb, &y);
+  return y;
+}
+
+// All but the last dimension as rows.
+Tensor AsRows(const Tensor& x) {
+  return x.Reshape({x.shape().NumelBefore(-1), x.dim(-1)});
+}
+
+void CheckMatmul(const Tensor& a, const Tensor& b, bool transpose_b) {
+  const bool ranks = a.shape().rank() >= 2 && b.shape().rank() >= 2;
+  NW_CHECK(ranks && a.dtype() == b.dtype() &&
+           a.dim(-1) == b.dim(transpose_b ? -1 : -2))
+      << "matmul of " << a << " and " << b
+      << (transpose_b ? " transposed" : "");
+  if (b.shape().rank() == 2) return;
+  bool equal = a.shape().rank() == b.shape().rank();
+  for (int i = 0; equal && i < a.shape().rank() - 2; ++i) {
+    equal = a.dim(i) == b.dim(i);
+  }
+  NW_CHECK(equal) << "matmul: leading dimensions of " << a << " and " << b;
+}
+
+}  // namespace
+
+Variable Matmul(const Variable& a, const Variable& b, bool transpose_b) {
+  CheckMatmul(a.value(), b.value(), transpose_b);
+  const Shape shape = a.shape().With(-1, b.dim(transpose_b ? -2 : -1));
+  Tensor y = Product(a.value(), false, b.value(), transpose_b, shape);
+  return Record(
+      "matmul", y, {a, b},
+      [a = a.value(), b = b.value(), transpose_b](const Tensor& dy) {
+        const Tensor da = Product(dy, false, b, !transpose_b, a.shape());
+        // A b that served all leading dimensions sums over them: one product
+        // of all rows.
+        const bool shared = b.shape().rank() == 2;
+        const Tensor rows_a = shared ? AsRows(a) : a;
+        const Tensor rows_dy = shared ? AsRows(dy) : dy;
+        const Tensor db =
+            transpose_b ? Product(rows_dy, true, rows_a, false, b.shape())
+                        : Product(rows_a, true, rows_dy, false, b.shape());
+        return Gradients{da, db};
+      });
+}
+
+Variable Linear(const Variable& x, const Variable& weight,
+                const Variable& bias) {
+  NW_CHECK(weight.shape().rank() == 2 && x.shape().rank() >= 1 &&
+           x.dim(-1) == weight.dim(1) && x.dtype() == weight.dtype())
+      << "linear of " << x.value() << " with weight " << weight.value();
+  const Tensor rows = AsRows(x.value());
+  Tensor y =
+      Product(rows, false, weight.value(), true, {rows.dim(0), weight.dim(0)});
+  if (bias.defined()) {
+    Tensor sum = EmptyLike(y);
+    kernels::add(y, bias.value(), &sum);
+    y = sum;
+  }
+  std::vector<Variable> inputs = {x, weight};
+  if (bias.defined()) inputs.push_back(bias);
+  return Record(
+      "linear", y.Reshape(x.shape().With(-1, weight.dim(0))), inputs,
+      [rows, shape = x.shape(), w = weight.value(),
+       has_bias = bias.defined()](const Tensor& dy) {
+        const Tensor dy_rows = AsRows(dy);
+        Gradients gradients = {
+            Product(dy_rows, false, w, false, rows.shape()).Reshape(shape),
+            Product(dy_rows, true, rows, false, w.shape())};
+        if (has_bias) {
+          Tensor db = Empty({w.dim(0)}, dy.dtype(), dy.device());
+          kernels::sum_to(dy_rows, &db);
+          gradients.push_back(db);
+        }
+        return gradients;
+      });
+}
+
+}  // namespace nextword

@@ -1,0 +1,67 @@
+#include "autograd/ops/norm.h"
+
+#include "autograd/base/check.h"
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+namespace {
+
+void CheckWeight(const char* op, const Variable& x, const Variable& weight) {
+  NW_CHECK(x.shape().rank() >= 1 && weight.shape() == Shape({x.dim(-1)}))
+      << op << " of " << x.value() << " with weight " << weight.value();
+}
+
+// A place for one statistic per row.
+Tensor RowStatistic(const Tensor& x) {
+  const DType dtype = x.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+  return Empty({x.shape().NumelBefore(-1)}, dtype, x.device());
+}
+
+}  // namespace
+
+Variable LayerNorm(const Variable& x, const Variable& weight,
+                   const Variable& bias, double epsilon) {
+  CheckWeight("layer_norm", x, weight);
+  Tensor y = EmptyLike(x.value());
+  Tensor mean = RowStatistic(x.value()), rstd = RowStatistic(x.value());
+  kernels::layer_norm(x.value(), weight.value(),
+                      bias.defined() ? bias.value() : Tensor(), epsilon, &y,
+                      &mean, &rstd);
+  std::vector<Variable> inputs = {x, weight};
+  if (bias.defined()) inputs.push_back(bias);
+  return Record("layer_norm", y, inputs,
+                [x = x.value(), w = weight.value(), mean, rstd,
+                 has_bias = bias.defined()](const Tensor& dy) {
+                  Tensor dx = EmptyLike(x), dw = EmptyLike(w);
+                  Tensor db = has_bias ? EmptyLike(w) : Tensor();
+                  kernels::layer_norm_grad(x, w, mean, rstd, dy, &dx, &dw, &db);
+                  Gradients gradients = {dx, dw};
+                  if (has_bias) gradients.push_back(db);
+                  return gradients;
+                });
+}
+
+Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon) {
+  CheckWeight("rms_norm", x, weight);
+  Tensor y = EmptyLike(x.value());
+  Tensor rstd = RowStatistic(x.value());
+  kernels::rms_norm(x.value(), weight.value(), epsilon, &y, &rstd);
+  return Record("rms_norm", y, {x, weight},
+                [x = x.value(), w = weight.value(), rstd](const Tensor& dy) {
+                  Tensor dx = EmptyLike(x), dw = EmptyLike(w);
+                  kernels::rms_norm_grad(x, w, rstd, dy, &dx, &dw);
+                  return Gradients{dx, dw};
+                });
+}
+
+Variable Softmax(const Variable& x) {
+  Tensor y = EmptyLike(x.value());
+  kernels::softmax(x.value(), &y);
+  return Record("softmax", y, {x}, [y](const Tensor& dy) {
+    Tensor dx = EmptyLike(y);
+    kernels::softmax_grad(y, dy, &dx);
+    return Gradients{dx};
+  });
+}
+
+}  // namespace nextword

@@ -1,0 +1,31 @@
+#include "autograd/parameters.h"
+
+#include <set>
+
+#include "autograd/base/check.h"
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+
+Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
+                       Device device) {
+  std::set<std::string> names;
+  int64_t numel = 0;
+  for (const NamedVariable& leaf : leaves) {
+    NW_CHECK(names.insert(leaf.name).second)
+        << "two parameters are named " << leaf.name;
+    entries_.push_back({leaf.name, leaf.variable, numel});
+    numel += leaf.variable.value().numel();
+  }
+  values_ = Empty({numel}, dtype, device);
+  gradients_ = Zeros({numel}, dtype, device);
+  for (Entry& entry : entries_) {
+    const Shape& shape = entry.variable.shape();
+    entry.variable.Bind(values_.View(entry.offset, shape),
+                        gradients_.View(entry.offset, shape));
+  }
+}
+
+void Parameters::ZeroGradients() { kernels::fill(&gradients_, 0.0); }
+
+}  // namespace nextword

@@ -1,0 +1,119 @@
+// Variable: a handle on a value in the graph of a computation.
+//
+// Ops take Variables and give Variables; each result remembers its inputs and
+// how to turn its gradient into theirs (its vector-Jacobian product). Backward,
+// in engine.h, walks that graph from a result to the leaves. Copies of a handle
+// share the node; a node lives while a handle or a later node refers to it. A
+// graph belongs to one thread.
+#ifndef NEXTWORD_AUTOGRAD_VARIABLE_H_
+#define NEXTWORD_AUTOGRAD_VARIABLE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "autograd/tensor/tensor.h"
+
+namespace nextword {
+
+// Gradients of an op's inputs, in their order. An undefined one means zero.
+using Gradients = std::vector<Tensor>;
+
+// From the gradient of an op's result to those of its inputs. Captures the
+// Tensors it needs, never Variables: what is saved is in sight, and the graph
+// has no cycles.
+using Vjp = std::function<Gradients(const Tensor& dy)>;
+
+// Sees the complete gradient of a variable and returns the one to go on with.
+using GradientHook = std::function<Tensor(const Tensor& gradient)>;
+
+struct Node;
+
+class Variable {
+ public:
+  Variable() = default;
+
+  // A leaf. With `requires_grad`, Backward adds to its gradient.
+  explicit Variable(Tensor value, bool requires_grad = false);
+
+  bool defined() const { return node_ != nullptr; }
+  const Tensor& value() const;
+  const Shape& shape() const { return value().shape(); }
+  DType dtype() const { return value().dtype(); }
+  int64_t dim(int axis) const { return value().dim(axis); }
+  bool requires_grad() const;
+
+  // A leaf's gradient so far; undefined before the first Backward.
+  const Tensor& gradient() const;
+
+  // Gives a leaf other memory: its value and, where not undefined, the zeroed
+  // place into which its gradients add.
+  void Bind(Tensor value, Tensor gradient);
+
+  // Drops a leaf's gradient.
+  void ClearGradient();
+
+  // Called in Backward with the variable's whole gradient, before it is used.
+  void AddGradientHook(GradientHook hook) const;
+
+  // Called in Backward once this leaf has its sum of all gradients.
+  void AddAccumulatedHook(std::function<void()> hook) const;
+
+  // The same value without its history.
+  Variable Detach() const;
+
+  const std::shared_ptr<Node>& node() const { return node_; }
+
+ private:
+  friend Variable Record(const char* op, Tensor y,
+                         const std::vector<Variable>& inputs, Vjp vjp);
+  explicit Variable(std::shared_ptr<Node> node) : node_(std::move(node)) {}
+
+  std::shared_ptr<Node> node_;
+};
+
+// A vertex of the graph. For the engine; everybody else uses Variable.
+struct Node {
+  ~Node();
+
+  const char* op = "leaf";
+  int64_t id = 0;  // Counts up in order of creation.
+  bool is_leaf = true;
+  bool requires_grad = false;
+  Tensor value;
+  Tensor gradient;  // Of leaves.
+  std::vector<std::shared_ptr<Node>> inputs;
+  Vjp vjp;
+  std::vector<GradientHook> gradient_hooks;
+  std::vector<std::function<void()>> accumulated_hooks;
+};
+
+// The result `y` of an op. Keeps inputs and vjp only when gradients are on and
+// some input requires one.
+Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
+                Vjp vjp);
+
+// Whether Record builds a graph on this thread.
+bool GradEnabled();
+
+// Turns recording off, or on, on this thread for the life of the scope.
+class GradModeScope {
+ public:
+  explicit GradModeScope(bool enabled);
+  ~GradModeScope();
+  GradModeScope(const GradModeScope&) = delete;
+  GradModeScope& operator=(const GradModeScope&) = delete;
+
+ private:
+  const bool previous_;
+};
+
+class NoGradScope : public GradModeScope {
+ public:
+  NoGradScope() : GradModeScope(false) {}
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_VARIABLE_H_
