@@ -1,0 +1,38 @@
+// Causal self-attention with grouped-query heads.
+#ifndef NEXTWORD_LAYERS_ATTENTION_H_
+#define NEXTWORD_LAYERS_ATTENTION_H_
+
+#include <cstdint>
+#include <string>
+
+#include "configs/train_config.pb.h"
+#include "layers/basic.h"
+#include "layers/forward_context.h"
+#include "layers/module.h"
+
+namespace nextword::layers {
+
+// Queries, keys and values come from one product, `qkv` [(H + 2 K) D, C], rows
+// in that order; `out` [C, H D] leads back. `model` is resolved.
+class Attention : public Module {
+ public:
+  Attention(const ModelConfig& model, int64_t block);
+
+  // x [B, T, C] -> [B, T, C]. Taps below `prefix`: q [B, T, H, D], k and v
+  // [B, T, K, D] (after rotation), pattern [B, H, T, S], z [B, T, H, D].
+  Variable Forward(const Variable& x, const ForwardContext& context,
+                   const std::string& prefix) const;
+
+ private:
+  // Heads [begin, begin + count) of the fused projection [B, T, .., D].
+  Variable Heads(const Variable& qkv, int64_t begin, int64_t count) const;
+
+  const int64_t block_, num_heads_, kv_heads_, head_dim_, window_;
+  const bool rotary_;
+  const double rope_theta_;
+  Linear qkv_, out_;
+};
+
+}  // namespace nextword::layers
+
+#endif  // NEXTWORD_LAYERS_ATTENTION_H_

@@ -1,0 +1,57 @@
+// The smallest modules: linear maps, embeddings and norms.
+#ifndef NEXTWORD_LAYERS_BASIC_H_
+#define NEXTWORD_LAYERS_BASIC_H_
+
+#include <cstdint>
+
+#include "configs/train_config.pb.h"
+#include "layers/module.h"
+
+namespace nextword::layers {
+
+// y = x weight' + bias: x [.., in], weight [out, in], bias [out], zero at the
+// start.
+class Linear : public Module {
+ public:
+  Linear(int64_t in, int64_t out, bool bias, double init_std);
+  Variable Forward(const Variable& x) const;
+
+ private:
+  Variable weight_, bias_;
+};
+
+// Rows of weight [rows, size].
+class Embedding : public Module {
+ public:
+  Embedding(int64_t rows, int64_t size, double init_std);
+
+  // ids i32 [..] -> [.., size].
+  Variable Forward(const Tensor& ids) const;
+
+  // x [.., size] against every row: [.., rows]. A tied head.
+  Variable Score(const Variable& x) const;
+
+  // Rows [begin, end) as [end - begin, size].
+  Variable Rows(int64_t begin, int64_t end) const;
+
+ private:
+  Variable weight_;
+};
+
+// LayerNorm or RmsNorm over the last dimension, as the config says; weight
+// starts as ones, the bias (of a LayerNorm, when the model has biases) as
+// zeros.
+class Norm : public Module {
+ public:
+  explicit Norm(const ModelConfig& model);
+  Variable Forward(const Variable& x) const;
+
+ private:
+  const nextword::Norm kind_;
+  const double epsilon_;
+  Variable weight_, bias_;
+};
+
+}  // namespace nextword::layers
+
+#endif  // NEXTWORD_LAYERS_BASIC_H_

@@ -1,0 +1,47 @@
+#include "layers/mlp.h"
+
+#include <cmath>
+
+#include "autograd/base/check.h"
+#include "autograd/ops/activation.h"
+
+namespace nextword::layers {
+namespace {
+
+Variable Activate(Activation activation, const Variable& x) {
+  switch (activation) {
+    case GELU_TANH:
+      return GeluTanh(x);
+    case GELU:
+      return Gelu(x);
+    case SILU:
+      return Silu(x);
+    case SWIGLU:
+      return Swiglu(x);
+  }
+  NW_CHECK(false) << "activation " << activation;
+  return x;
+}
+
+}  // namespace
+
+Mlp::Mlp(const ModelConfig& model)
+    : activation_(model.activation()),
+      up_(model.hidden_size(),
+          model.mlp_size() * (activation_ == SWIGLU ? 2 : 1), model.bias(),
+          model.init_std()),
+      down_(model.mlp_size(), model.hidden_size(), model.bias(),
+            model.init_std() / std::sqrt(2.0 * model.layers())) {
+  AddPart(activation_ == SWIGLU ? "gate_up" : "up", &up_);
+  AddPart("down", &down_);
+}
+
+Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
+                      const std::string& prefix) const {
+  const Variable pre = Visit(context, prefix, "mlp_pre", up_.Forward(x));
+  const Variable post =
+      Visit(context, prefix, "mlp_post", Activate(activation_, pre));
+  return down_.Forward(post);
+}
+
+}  // namespace nextword::layers
