@@ -1,0 +1,85 @@
+#include "distributed/metrics.h"
+
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "autograd/base/log.h"
+#include "autograd/base/status.h"
+#include "nlohmann/json.hpp"
+
+namespace nextword {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The step of a line; nothing when it is no record of ours.
+std::optional<int64_t> StepOf(absl::string_view line) {
+  const Json record = Json::parse(line.begin(), line.end(), nullptr,
+                                  /*allow_exceptions=*/false);
+  if (!record.is_object() || !record.contains("step") ||
+      !record["step"].is_number_integer()) {
+    return std::nullopt;
+  }
+  return record["step"].get<int64_t>();
+}
+
+// The lines of `text` up to `last_step`.
+std::string KeepUpTo(int64_t last_step, const std::string& path,
+                     absl::string_view text) {
+  std::string kept;
+  int number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    const std::optional<int64_t> step = StepOf(line);
+    if (!step.has_value()) {
+      Log::warn("{}:{}: is no line of metrics (cut off?); dropped", path,
+                number);
+    } else if (*step <= last_step) {
+      absl::StrAppend(&kept, line, "\n");
+    }
+  }
+  return kept;
+}
+
+Json ToJson(double value) {
+  if (std::isfinite(value)) return value;
+  if (std::isnan(value)) return "NaN";
+  return value > 0 ? "Infinity" : "-Infinity";
+}
+Json ToJson(int64_t value) { return value; }
+Json ToJson(const std::string& value) { return value; }
+
+}  // namespace
+
+absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path,
+                                              int64_t last_step) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
+  if (text.ok()) {
+    const std::string kept = KeepUpTo(last_step, path, *text);
+    if (kept != *text) NW_RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  }
+  NW_ASSIGN_OR_RETURN(FileWriter file, FileWriter::OpenToAppend(path));
+  return MetricsFile(std::move(file));
+}
+
+absl::Status MetricsFile::Write(int64_t step,
+                                absl::Span<const Metric> metrics) {
+  Json record = {{"step", step}};
+  for (const Metric& metric : metrics) {
+    record[metric.name] = std::visit(
+        [](const auto& value) { return ToJson(value); }, metric.value);
+  }
+  // A sample of text may end within a character: not an error here.
+  const std::string line =
+      record.dump(-1, ' ', false, Json::error_handler_t::replace);
+  NW_RETURN_IF_ERROR(file_.Append(absl::StrCat(line, "\n")));
+  return file_.Flush();
+}
+
+}  // namespace nextword

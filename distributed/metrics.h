@@ -1,0 +1,49 @@
+// The metrics of a run: one JSON object a line, in the order of the steps.
+// One writer per file; not thread-safe.
+#ifndef NEXTWORD_DISTRIBUTED_METRICS_H_
+#define NEXTWORD_DISTRIBUTED_METRICS_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "autograd/base/file.h"
+
+namespace nextword {
+
+struct Metric {
+  std::string name;
+  std::variant<int64_t, double, std::string> value;
+};
+
+class MetricsFile {
+ public:
+  // Opens `path` to append to it. Lines of steps after `last_step` are dropped
+  // first (by writing a new file in its place), so that a resumed run leaves
+  // one continuous history; -1 drops all. So are lines cut off by a crash,
+  // with a warning in the log.
+  static absl::StatusOr<MetricsFile> Open(const std::string& path,
+                                          int64_t last_step);
+
+  // Appends {"step": STEP, NAME: VALUE, ...} and hands it to the system, where
+  // a reader sees it. A number that is not finite, for which JSON has no name,
+  // is written as the string "NaN", "Infinity" or "-Infinity".
+  absl::Status Write(int64_t step, absl::Span<const Metric> metrics);
+
+  // Makes all lines durable. To be called before a checkpoint: what a resumed
+  // run does not do again must not be lost.
+  absl::Status Sync() { return file_.Sync(); }
+
+ private:
+  explicit MetricsFile(FileWriter file) : file_(std::move(file)) {}
+
+  FileWriter file_;
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_DISTRIBUTED_METRICS_H_
