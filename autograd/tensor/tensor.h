@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <ostream>
+#include <string>
 #include <vector>
 
 #include "autograd/tensor/device.h"
@@ -72,6 +73,12 @@ class Tensor {
   int64_t numel_ = 0;
   DType dtype_ = DType::kF32;
   bool dtype_known_ = false;
+};
+
+// A tensor and the name that files and messages know it by.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
 };
 
 // "f32[2, 3]".

@@ -1,0 +1,29 @@
+// AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+#ifndef NEXTWORD_OPTIM_ADAMW_H_
+#define NEXTWORD_OPTIM_ADAMW_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "optim/moment.h"
+#include "optim/optimizer.h"
+
+namespace nextword {
+
+class AdamW : public Optimizer {
+ public:
+  AdamW(const OptimizerConfig& config, Parameters* parameters);
+
+  void Step(int64_t step, double learning_rate, double grad_scale) override;
+  std::vector<NamedTensor> State() const override;
+
+ private:
+  const OptimizerConfig config_;
+  Parameters* const parameters_;
+  const std::vector<DecayRange> ranges_;
+  Tensor m_, v_;  // First and second moment, flat.
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_OPTIM_ADAMW_H_

@@ -1,0 +1,18 @@
+// Clipping by the global norm (Pascanu et al. 2013).
+#ifndef NEXTWORD_OPTIM_CLIP_H_
+#define NEXTWORD_OPTIM_CLIP_H_
+
+#include "autograd/tensor/tensor.h"
+
+namespace nextword {
+
+// The L2 norm over all elements, summed in double.
+double GlobalNorm(const Tensor& gradients);
+
+// The factor that brings `norm` down to `max_norm`: min(1, max_norm / norm);
+// 1 when max_norm is 0.
+double ClipFactor(double norm, double max_norm);
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_OPTIM_CLIP_H_

@@ -1,0 +1,21 @@
+#include "optim/optimizer.h"
+
+#include "autograd/base/check.h"
+#include "optim/adamw.h"
+#include "optim/sgd.h"
+
+namespace nextword {
+
+std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerConfig& config,
+                                         Parameters* parameters) {
+  switch (config.kind()) {
+    case ADAMW:
+      return std::make_unique<AdamW>(config, parameters);
+    case SGD:
+      return std::make_unique<Sgd>(config, parameters);
+  }
+  NW_CHECK(false) << "optimizer " << config.kind();
+  return nullptr;
+}
+
+}  // namespace nextword

@@ -1,0 +1,36 @@
+// Optimizers over the flat buffers of Parameters.
+#ifndef NEXTWORD_OPTIM_OPTIMIZER_H_
+#define NEXTWORD_OPTIM_OPTIMIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "autograd/parameters.h"
+#include "autograd/tensor/tensor.h"
+#include "configs/train_config.pb.h"
+
+namespace nextword {
+
+// Not thread-safe. Element-wise, so that a range of the buffers can be updated
+// anywhere with the same bits.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  // One update of the parameters by their gradients times `grad_scale`. `step`
+  // counts from 0.
+  virtual void Step(int64_t step, double learning_rate, double grad_scale) = 0;
+
+  // The moments, one tensor per moment and parameter, sharing memory with the
+  // optimizer: "m.blocks.0.attn.qkv.weight". What a checkpoint carries.
+  virtual std::vector<NamedTensor> State() const = 0;
+};
+
+// `parameters` outlives the optimizer. Moments start as zeros.
+std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerConfig& config,
+                                         Parameters* parameters);
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_OPTIM_OPTIMIZER_H_

@@ -1,0 +1,29 @@
+#include "optim/sgd.h"
+
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+
+Sgd::Sgd(const OptimizerConfig& config, Parameters* parameters)
+    : config_(config),
+      parameters_(parameters),
+      ranges_(DecayRanges(*parameters)),
+      momentum_(ZerosLike(parameters->values())) {}
+
+void Sgd::Step(int64_t /*step*/, double learning_rate, double grad_scale) {
+  for (const DecayRange& range : ranges_) {
+    Tensor values = range.Of(parameters_->values());
+    Tensor momentum = range.Of(momentum_);
+    kernels::sgd(&values, range.Of(parameters_->gradients()), &momentum,
+                 learning_rate, config_.momentum(),
+                 range.decays ? config_.weight_decay() : 0, grad_scale);
+  }
+}
+
+std::vector<NamedTensor> Sgd::State() const {
+  std::vector<NamedTensor> state;
+  AppendViews(*parameters_, "momentum", momentum_, &state);
+  return state;
+}
+
+}  // namespace nextword
