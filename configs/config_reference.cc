@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "autograd/base/file.h"
 #include "autograd/base/status.h"
 #include "configs/field.h"
@@ -44,7 +45,7 @@ repeated is marked *list*.
 
 )";
 
-// The comment of a descriptor as one paragraph.
+// The comment of a descriptor on one line.
 template <typename T>
 std::string Comment(const T& descriptor) {
   SourceLocation location;
@@ -53,6 +54,13 @@ std::string Comment(const T& descriptor) {
       absl::StrCat(location.leading_comments, location.trailing_comments);
   absl::RemoveExtraAsciiWhitespace(&comment);
   return comment;
+}
+
+template <typename T>
+void PrintHeading(absl::string_view heading, const T& descriptor) {
+  std::cout << heading << "\n\n";
+  const std::string comment = Comment(descriptor);
+  if (!comment.empty()) std::cout << comment << "\n\n";
 }
 
 // A '|' would end the cell of a table.
@@ -96,10 +104,9 @@ std::string Default(const FieldDescriptor& field) {
 
 // The message's own fields as a table, then one section per message in it.
 void PrintMessage(const Descriptor& message, const std::string& path) {
+  PrintHeading(path.empty() ? "## The run" : absl::StrCat("## `", path, "`"),
+               message);
   std::cout
-      << "## " << (path.empty() ? "The run" : absl::StrCat("`", path, "`"))
-      << "\n\n"
-      << Comment(message) << "\n\n"
       << "| field | type | default | meaning |\n| --- | --- | --- | --- |\n";
   for (int i = 0; i < message.field_count(); ++i) {
     const FieldDescriptor& field = *message.field(i);
@@ -118,9 +125,7 @@ void PrintMessage(const Descriptor& message, const std::string& path) {
 }
 
 void PrintEnum(const EnumDescriptor& type) {
-  std::cout << "### " << type.name() << "\n\n";
-  const std::string comment = Comment(type);
-  if (!comment.empty()) std::cout << comment << "\n\n";
+  PrintHeading(absl::StrCat("### ", type.name()), type);
   std::cout << "| value | meaning |\n| --- | --- |\n";
   for (int i = 0; i < type.value_count(); ++i) {
     std::cout << "| `" << type.value(i)->name() << "` | "

@@ -24,11 +24,6 @@
 
 namespace nextword {
 
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
-
 // Takes the bytes of a file in order.
 using ByteSink = std::function<absl::Status(absl::string_view)>;
 
