@@ -34,22 +34,27 @@ class PartialGradient {
   bool owned_ = false;
 };
 
+using NodePtr = std::shared_ptr<Node>;
+
+// Nodes whose gradients are wanted and whose own inputs are not entered.
+using Stops = std::unordered_map<Node*, Tensor>;
+
 struct Pending {
   int consumers = 0;  // That have yet to run.
   PartialGradient gradient;
 };
-
-using NodePtr = std::shared_ptr<Node>;
 using PendingByNode = std::unordered_map<Node*, Pending>;
 
-// All nodes under `root` that require gradients, with their consumers counted.
-PendingByNode CountConsumers(const NodePtr& root) {
+// All nodes between `root` and `stops` that require gradients, with their
+// consumers counted.
+PendingByNode CountConsumers(const NodePtr& root, const Stops& stops) {
   PendingByNode pending;
   pending[root.get()];
   std::vector<Node*> open = {root.get()};
   while (!open.empty()) {
     Node* const node = open.back();
     open.pop_back();
+    if (stops.contains(node)) continue;
     for (const NodePtr& input : node->inputs) {
       if (!input->requires_grad) continue;
       const auto [it, is_new] = pending.try_emplace(input.get());
@@ -60,33 +65,55 @@ PendingByNode CountConsumers(const NodePtr& root) {
   return pending;
 }
 
-void AddToLeaf(Node* leaf, const Tensor& gradient) {
-  if (!leaf->gradient.defined()) {
-    leaf->gradient = Clone(gradient);
-  } else {
-    kernels::accumulate(gradient, &leaf->gradient);
+// The gradient as the node's hooks leave it.
+Tensor CallHooks(const Node& node, Tensor gradient) {
+  if (!gradient.defined()) return gradient;
+  for (const GradientHook& hook : node.gradient_hooks) {
+    gradient = hook(gradient);
+    NW_CHECK(gradient.shape() == node.value.shape())
+        << node.op << ": a hook's gradient " << gradient << " for "
+        << node.value;
   }
+  return gradient;
 }
 
-// Runs an op's vjp and checks what it returned.
-Gradients RunVjp(const Node& node, const Tensor& gradient) {
-  NW_CHECK(node.vjp != nullptr)
-      << node.op << ": Backward through a graph that was already used";
-  Gradients gradients = node.vjp(gradient);
-  NW_CHECK_EQ(gradients.size(), node.inputs.size())
-      << node.op << ": gradients and inputs";
+void FinishLeaf(Node* leaf, const Tensor& gradient) {
+  if (gradient.defined()) {
+    if (leaf->gradient.defined()) {
+      kernels::accumulate(gradient, &leaf->gradient);
+    } else {
+      leaf->gradient = Clone(gradient);
+    }
+  }
+  for (const auto& hook : leaf->accumulated_hooks) hook();
+}
+
+// Runs an op's vjp and checks what it returned. Frees what the node saved.
+Gradients RunVjp(Node* node, const Tensor& gradient) {
+  const Vjp vjp = std::exchange(node->vjp, nullptr);
+  NW_CHECK(vjp != nullptr)
+      << node->op << ": Backward through a graph that was already used";
+  if (!gradient.defined()) return Gradients(node->inputs.size());
+  Gradients gradients = vjp(gradient);
+  NW_CHECK_EQ(gradients.size(), node->inputs.size())
+      << node->op << ": gradients and inputs";
   for (size_t i = 0; i < gradients.size(); ++i) {
     NW_CHECK(!gradients[i].defined() ||
-             gradients[i].shape() == node.inputs[i]->value.shape())
-        << node.op << ": gradient " << gradients[i] << " for input "
-        << node.inputs[i]->value;
+             gradients[i].shape() == node->inputs[i]->value.shape())
+        << node->op << ": gradient " << gradients[i] << " for input "
+        << node->inputs[i]->value;
   }
   return gradients;
 }
 
-}  // namespace
+// Leaves before ops, for they free their gradient and wait for nobody; then
+// the latest node.
+bool RunsAfter(const NodePtr& a, const NodePtr& b) {
+  return std::pair(a->is_leaf, a->id) < std::pair(b->is_leaf, b->id);
+}
 
-void Backward(const Variable& root, Tensor gradient) {
+// Walks from `root` to the leaves and to `stops`, whose gradients it sets.
+void Run(const Variable& root, Tensor gradient, Stops* stops) {
   NW_CHECK(root.requires_grad())
       << "Backward from a value that needs no gradient";
   const NoGradScope no_grad;
@@ -97,31 +124,27 @@ void Backward(const Variable& root, Tensor gradient) {
   NW_CHECK(gradient.shape() == root.shape())
       << "Backward: gradient " << gradient << " for " << root.value();
 
-  PendingByNode pending = CountConsumers(root.node());
+  PendingByNode pending = CountConsumers(root.node(), *stops);
   pending[root.node().get()].gradient.Add(gradient);
-  const auto older = [](const NodePtr& a, const NodePtr& b) {
-    return a->id < b->id;
-  };
-  std::priority_queue<NodePtr, std::vector<NodePtr>, decltype(older)> ready(
-      older);
+  gradient = Tensor();
+  std::priority_queue<NodePtr, std::vector<NodePtr>, decltype(&RunsAfter)>
+      ready(&RunsAfter);
   ready.push(root.node());
-
   while (!ready.empty()) {
     const NodePtr node = ready.top();
     ready.pop();
-    Tensor dy = pending[node.get()].gradient.Take();
-    pending.erase(node.get());
-    if (dy.defined()) {
-      for (const GradientHook& hook : node->gradient_hooks) dy = hook(dy);
-    }
-    if (node->is_leaf) {
-      if (dy.defined()) AddToLeaf(node.get(), dy);
-      for (const auto& hook : node->accumulated_hooks) hook();
+    const auto taken = pending.extract(node.get());
+    Tensor dy = taken.mapped().gradient.Take();
+    if (const auto stop = stops->find(node.get()); stop != stops->end()) {
+      stop->second = std::move(dy);
       continue;
     }
-    const Gradients gradients =
-        dy.defined() ? RunVjp(*node, dy) : Gradients(node->inputs.size());
-    node->vjp = nullptr;
+    dy = CallHooks(*node, std::move(dy));
+    if (node->is_leaf) {
+      FinishLeaf(node.get(), dy);
+      continue;
+    }
+    const Gradients gradients = RunVjp(node.get(), dy);
     const std::vector<NodePtr> inputs = std::exchange(node->inputs, {});
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]->requires_grad) continue;
@@ -130,6 +153,25 @@ void Backward(const Variable& root, Tensor gradient) {
       if (--entry.consumers == 0) ready.push(inputs[i]);
     }
   }
+}
+
+}  // namespace
+
+void Backward(const Variable& root, Tensor gradient) {
+  Stops none;
+  Run(root, std::move(gradient), &none);
+}
+
+Gradients Differentiate(const Variable& root, Tensor gradient,
+                        const std::vector<Variable>& inputs) {
+  Stops stops;
+  for (const Variable& input : inputs) stops[input.node().get()];
+  Run(root, std::move(gradient), &stops);
+  Gradients gradients;
+  for (const Variable& input : inputs) {
+    gradients.push_back(stops[input.node().get()]);
+  }
+  return gradients;
 }
 
 }  // namespace nextword

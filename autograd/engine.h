@@ -2,6 +2,8 @@
 #ifndef NEXTWORD_AUTOGRAD_ENGINE_H_
 #define NEXTWORD_AUTOGRAD_ENGINE_H_
 
+#include <vector>
+
 #include "autograd/variable.h"
 
 namespace nextword {
@@ -10,10 +12,17 @@ namespace nextword {
 // sum(root * gradient); `gradient` has root's shape, and undefined means ones.
 //
 // Nodes run in reverse order of creation as soon as all their consumers have,
-// so a leaf is complete at the earliest moment and the order of additions is
-// fixed. What a node saved is freed right after it ran: a graph serves one
-// Backward, a second one is a CHECK failure.
+// leaves first, so a leaf is complete at the earliest moment and the order of
+// additions is fixed. What a node saved is freed right after it ran: a graph
+// serves one Backward, a second one is a CHECK failure.
 void Backward(const Variable& root, Tensor gradient = Tensor());
+
+// The derivatives of sum(root * gradient) by `inputs`, which are distinct.
+// Adds nothing to them, calls no hooks of theirs and goes no further, so that
+// the graph under them remains; other leaves are served as by Backward.
+// Undefined for an input that `root` does not depend on.
+Gradients Differentiate(const Variable& root, Tensor gradient,
+                        const std::vector<Variable>& inputs);
 
 }  // namespace nextword
 

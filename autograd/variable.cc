@@ -10,6 +10,7 @@ namespace nextword {
 namespace {
 
 thread_local bool grad_enabled = true;
+thread_local std::vector<Variable>* noted_uses = nullptr;
 
 std::shared_ptr<Node> NewNode(Tensor value, bool requires_grad) {
   static std::atomic<int64_t> next_id{0};
@@ -20,16 +21,31 @@ std::shared_ptr<Node> NewNode(Tensor value, bool requires_grad) {
   return node;
 }
 
+void NoteUses(const std::vector<Variable>& inputs) {
+  for (const Variable& input : inputs) {
+    const auto is_input = [&](const Variable& use) {
+      return use.node() == input.node();
+    };
+    if (input.requires_grad() &&
+        std::none_of(noted_uses->begin(), noted_uses->end(), is_input)) {
+      noted_uses->push_back(input);
+    }
+  }
+}
+
 }  // namespace
 
 // A deep graph would overflow the stack if each node freed its inputs by
-// recursion, so the last owner frees them from a list.
+// recursion, so the last owner frees them from a list. The vjp goes first: it
+// may refer to inputs too.
 Node::~Node() {
+  vjp = nullptr;
   std::vector<std::shared_ptr<Node>> pending = std::move(inputs);
   while (!pending.empty()) {
     const std::shared_ptr<Node> node = std::move(pending.back());
     pending.pop_back();
     if (node.use_count() > 1) continue;
+    node->vjp = nullptr;
     for (std::shared_ptr<Node>& input : node->inputs) {
       pending.push_back(std::move(input));
     }
@@ -78,6 +94,7 @@ Variable Variable::Detach() const { return Variable(value()); }
 
 Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
                 Vjp vjp) {
+  if (!GradEnabled() && noted_uses != nullptr) NoteUses(inputs);
   const bool requires_grad =
       GradEnabled() &&
       std::any_of(inputs.begin(), inputs.end(),
@@ -99,5 +116,10 @@ GradModeScope::GradModeScope(bool enabled)
     : previous_(std::exchange(grad_enabled, enabled)) {}
 
 GradModeScope::~GradModeScope() { grad_enabled = previous_; }
+
+UsesScope::UsesScope(std::vector<Variable>* uses)
+    : previous_(std::exchange(noted_uses, uses)) {}
+
+UsesScope::~UsesScope() { noted_uses = previous_; }
 
 }  // namespace nextword

@@ -114,6 +114,19 @@ class NoGradScope : public GradModeScope {
   NoGradScope() : GradModeScope(false) {}
 };
 
+// Notes, each once, the variables that require gradients and that ops on this
+// thread take as inputs without recording them, for the life of the scope.
+class UsesScope {
+ public:
+  explicit UsesScope(std::vector<Variable>* uses);
+  ~UsesScope();
+  UsesScope(const UsesScope&) = delete;
+  UsesScope& operator=(const UsesScope&) = delete;
+
+ private:
+  std::vector<Variable>* const previous_;
+};
+
 }  // namespace nextword
 
 #endif  // NEXTWORD_AUTOGRAD_VARIABLE_H_

@@ -18,9 +18,9 @@ struct ForwardContext {
   // Probability of dropping, 0 outside of training. `random` names the pass:
   // seed, step and the number of its first sequence within the step.
   double dropout = 0;
-  RandomKey random;
+  RandomKey random = {};
   // i32 [B, T]: attention stays among tokens of an equal number.
-  Tensor documents;
+  Tensor documents = {};
   // Generation: attend to the cached tokens before these.
   KvCache* cache = nullptr;
   Tap* tap = nullptr;

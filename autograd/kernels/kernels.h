@@ -28,7 +28,7 @@ using Out = Tensor*;
 struct AttentionMask {
   int64_t keys = 0;    // Valid keys, the first ones of S; 0 means all.
   int64_t window = 0;  // Keys seen, the query's own included; 0 means all.
-  Tensor documents;    // Optional i32 [B, S]: only keys of an equal number.
+  Tensor documents = {};  // Optional i32 [B, S]: only keys of an equal number.
 };
 
 struct AdamWParams {

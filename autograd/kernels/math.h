@@ -15,30 +15,32 @@ namespace nextword::math {
 NW_HOST_DEVICE double Exp(double x) { return ::exp(x); }
 NW_HOST_DEVICE double Erf(double x) { return ::erf(x); }
 
-// e^x within 2 units in the last place; 0 below -87.3, about 2^127.9 above
-// 88.7; NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2, e^r by its Taylor
-// polynomial of degree 7 (remainder below 6e-9).
+// e^x within 2 units in the last place; 0 below -86.9, infinity above the
+// logarithm of the largest float; NaN stays NaN. x = n ln 2 + r with
+// |r| <= ln 2 / 2, e^r by its Taylor polynomial of degree 7 (remainder below
+// 6e-9). The product is 2 e^r times 2^(n - 1), for n may be 128 and 2^128 is no
+// float.
 NW_HOST_DEVICE float Exp(float x) {
 #ifdef __CUDA_ARCH__
   return ::expf(x);
 #else
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds.
-  const float low = x < -87.3f ? -87.3f : x;
-  const float clamped = low > 88.7f ? 88.7f : low;
+  const float low = x < -86.9f ? -86.9f : x;
+  const float clamped = low > 88.73f ? 88.73f : low;
   const float n = (clamped * 1.44269504f + kRound) - kRound;
   // ln 2 in two parts, the first with trailing zeros so that n * part is exact.
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
+  float p = 2.0f / 5040;
+  p = p * r + 2.0f / 720;
+  p = p * r + 2.0f / 120;
+  p = p * r + 2.0f / 24;
+  p = p * r + 2.0f / 6;
   p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const int32_t exponent = (static_cast<int32_t>(n) + 127) << 23;
+  p = p * r + 2.0f;
+  p = p * r + 2.0f;
+  const int32_t exponent = (static_cast<int32_t>(n) + 126) << 23;
   const float y = p * std::bit_cast<float>(exponent);
-  return x < -87.3f ? 0.0f : y;
+  return x < -86.9f ? 0.0f : y;
 #endif
 }
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/recompute.h"
 
 #include <utility>
+#include <vector>
 
 #include "autograd/engine.h"
 
@@ -9,21 +10,21 @@ namespace nextword {
 Variable Recompute(std::function<Variable(const Variable&)> function,
                    const Variable& input) {
   if (!GradEnabled()) return function(input);
-  Tensor y;
+  std::vector<Variable> uses;
+  Variable y;
   {
     const NoGradScope no_grad;
-    y = function(input).value();
+    const UsesScope scope(&uses);
+    y = function(input);
   }
-  // The leaves inside may need gradients even when the input does not.
-  const Variable source =
-      input.requires_grad() ? input : Variable(input.value(), true);
+  if (y.requires_grad()) return y;  // It computes nothing.
+  // The vjp holds Variables, against the rule: they are inputs, so there is no
+  // cycle, and the function holds most of them anyway.
   return Record(
-      "recompute", y, {source},
-      [function = std::move(function), x = input.value()](const Tensor& dy) {
+      "recompute", y.value(), uses,
+      [function = std::move(function), input, uses](const Tensor& dy) {
         const GradModeScope grad(true);
-        const Variable input(x, true);
-        Backward(function(input), dy);
-        return Gradients{input.gradient()};
+        return Differentiate(function(input), dy, uses);
       });
 }
 

@@ -10,8 +10,10 @@ namespace nextword {
 
 // function(input) without keeping what it computes on the way: backward calls
 // it again (Chen et al. 2016). `function` must give the same result each time,
-// which keyed randomness does; gradients of leaves that it uses inside
-// accumulate as always. Same bits as calling it directly.
+// which keyed randomness does. It may use other variables, leaves or not: they
+// become inputs of the one op that the graph sees. Same bits as calling it
+// directly, but for variables used both inside, twice or more, and outside:
+// what they gather inside is summed first.
 Variable Recompute(std::function<Variable(const Variable&)> function,
                    const Variable& input);
 

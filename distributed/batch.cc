@@ -1,0 +1,33 @@
+#include "distributed/batch.h"
+
+#include <algorithm>
+
+#include "autograd/ops/loss.h"
+#include "autograd/ops/reduction.h"
+
+namespace nextword {
+
+Batch::Batch(int64_t sequences, int64_t length, bool with_documents)
+    : inputs(Empty({sequences, length}, DType::kI32)),
+      targets(Empty({sequences, length}, DType::kI32)) {
+  if (with_documents) documents = Empty({sequences, length}, DType::kI32);
+}
+
+int32_t* Batch::Row(const Tensor& x, int64_t i) {
+  return x.defined() ? x.data<int32_t>() + i * x.dim(1) : nullptr;
+}
+
+int64_t Batch::CountTargets() const {
+  const int32_t* const ids = targets.data<int32_t>();
+  return std::count_if(ids, ids + targets.numel(),
+                       [](int32_t id) { return id >= 0; });
+}
+
+Variable SumLoss(const layers::Transformer& model, const Batch& batch,
+                 layers::ForwardContext context) {
+  context.documents = batch.documents;
+  const Variable logits = model.Forward(batch.inputs, context);
+  return Sum(CrossEntropy(logits, batch.targets));
+}
+
+}  // namespace nextword

@@ -1,0 +1,77 @@
+#include "distributed/corpus_data.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "autograd/base/status.h"
+#include "configs/batch_config.h"
+#include "data/corpus.h"
+#include "data/token_stream.h"
+
+namespace nextword {
+namespace {
+
+// The files that a run reads, made from raw text where there are none yet.
+struct TokenFiles {
+  std::string tokenizer_path;
+  std::vector<std::string> tokens, held_out;
+};
+
+absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config) {
+  const DataConfig& data = config.data();
+  if (data.tokens_size() > 0) {
+    return TokenFiles{
+        data.tokenizer(),
+        {data.tokens().begin(), data.tokens().end()},
+        {data.held_out_tokens().begin(), data.held_out_tokens().end()}};
+  }
+  CorpusOptions options;
+  options.sources = {data.source().begin(), data.source().end()};
+  options.held_out_sources = {data.held_out_source().begin(),
+                              data.held_out_source().end()};
+  options.held_out_fraction = data.held_out_fraction();
+  options.tokenizer = data.tokenizer();
+  options.tokenizer_vocab_size = data.tokenizer_vocab_size();
+  options.cache_dir = data.cache_dir().empty()
+                          ? absl::StrCat(config.run_dir(), "/data")
+                          : data.cache_dir();
+  NW_ASSIGN_OR_RETURN(const PreparedCorpus corpus, PrepareCorpus(options));
+  TokenFiles files{corpus.tokenizer_path, {corpus.train_tokens}, {}};
+  if (!corpus.held_out_tokens.empty()) {
+    files.held_out.push_back(corpus.held_out_tokens);
+  }
+  return files;
+}
+
+}  // namespace
+
+absl::StatusOr<CorpusData> CorpusData::Open(const TrainConfig& config) {
+  NW_ASSIGN_OR_RETURN(const TokenFiles files, LocateTokenFiles(config));
+  NW_ASSIGN_OR_RETURN(Tokenizer tokenizer,
+                      Tokenizer::Load(files.tokenizer_path));
+  const int64_t length = SequenceLength(config.batch(), config.model());
+  const bool document_mask = config.data().document_mask();
+
+  NW_ASSIGN_OR_RETURN(TokenStream stream,
+                      TokenStream::Open(files.tokens, tokenizer.vocabulary()));
+  NW_ASSIGN_OR_RETURN(
+      Loader loader,
+      Loader::Create(std::move(stream), {.sequence_length = length,
+                                         .seed = config.seed(),
+                                         .document_mask = document_mask}));
+  std::optional<EvaluationSequences> held_out;
+  if (!files.held_out.empty()) {
+    NW_ASSIGN_OR_RETURN(
+        TokenStream held_out_stream,
+        TokenStream::Open(files.held_out, tokenizer.vocabulary()));
+    NW_ASSIGN_OR_RETURN(held_out, EvaluationSequences::Create(
+                                      std::move(held_out_stream),
+                                      {.sequence_length = length,
+                                       .document_mask = document_mask}));
+  }
+  return CorpusData{std::move(tokenizer), files.tokenizer_path,
+                    std::move(loader), std::move(held_out)};
+}
+
+}  // namespace nextword

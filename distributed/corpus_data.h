@@ -1,0 +1,29 @@
+// The data of a run, ready to train on: from a config to open token files.
+#ifndef NEXTWORD_DISTRIBUTED_CORPUS_DATA_H_
+#define NEXTWORD_DISTRIBUTED_CORPUS_DATA_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "configs/train_config.pb.h"
+#include "data/evaluation_sequences.h"
+#include "data/loader.h"
+#include "data/tokenizer.h"
+
+namespace nextword {
+
+struct CorpusData {
+  // Opens what `config`, which is valid, names; from raw text, tokenizer and
+  // token files are made first unless they are there.
+  static absl::StatusOr<CorpusData> Open(const TrainConfig& config);
+
+  Tokenizer tokenizer;
+  std::string tokenizer_path;
+  Loader loader;
+  std::optional<EvaluationSequences> held_out;
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_DISTRIBUTED_CORPUS_DATA_H_

@@ -1,0 +1,32 @@
+#include "distributed/trained_model.h"
+
+#include <utility>
+
+#include "autograd/base/status.h"
+#include "distributed/run_checkpoints.h"
+
+namespace nextword {
+
+std::vector<NamedTensor> NamedWeights(const Parameters& parameters) {
+  std::vector<NamedTensor> weights;
+  for (const Parameters::Entry& entry : parameters.entries()) {
+    weights.push_back({entry.name, entry.variable.value()});
+  }
+  return weights;
+}
+
+absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path) {
+  NW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+  NW_ASSIGN_OR_RETURN(Tokenizer tokenizer,
+                      Tokenizer::Load(checkpoint.tokenizer_path()));
+  auto model =
+      std::make_unique<layers::Transformer>(checkpoint.manifest().model());
+  auto parameters = std::make_unique<Parameters>(model->NamedParameters(),
+                                                 DType::kF32, Device::Cpu());
+  NW_RETURN_IF_ERROR(checkpoint.ReadWeights(NamedWeights(*parameters)));
+  return TrainedModel{checkpoint.directory(), checkpoint.config(),
+                      std::move(tokenizer), std::move(model),
+                      std::move(parameters)};
+}
+
+}  // namespace nextword

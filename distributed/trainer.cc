@@ -1,0 +1,264 @@
+#include "distributed/trainer.h"
+
+#include <cmath>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "autograd/base/file.h"
+#include "autograd/base/status.h"
+#include "autograd/engine.h"
+#include "configs/batch_config.h"
+#include "configs/model_config.h"
+#include "distributed/matmul_peak.h"
+#include "distributed/run_checkpoints.h"
+#include "distributed/trained_model.h"
+#include "distributed/versions.h"
+#include "layers/generator.h"
+#include "layers/model_cost.h"
+#include "optim/clip.h"
+#include "optim/schedule.h"
+
+namespace nextword {
+
+absl::Status Trainer::Run() {
+  while (step_ < config_.steps()) {
+    NW_ASSIGN_OR_RETURN(const StepResult result, TrainStep());
+    NW_RETURN_IF_ERROR(AfterStep(result));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
+  const absl::Time start = absl::Now();
+  const BatchConfig& batch = config_.batch();
+  parameters_->ZeroGradients();
+  int64_t sequence = 0;  // Within the step.
+  for (int lane = 0; lane < batch.lanes(); ++lane) {
+    LossSum lane_loss;
+    for (int i = 0; i < batch.micro_batches(); ++i) {
+      lane_loss.Add(AddMicroBatch(sequence));
+      sequence += batch.micro_batch();
+    }
+    reducer_->FinishLane(lane_loss, batch.lanes());
+  }
+  const LossSum loss = reducer_->Finish();
+  if (!std::isfinite(loss.nats) || loss.tokens == 0) {
+    return absl::DataLossError(absl::StrFormat(
+        "step %d: the loss is %g over %d tokens; the run stops here, its last "
+        "checkpoint is intact",
+        step_ + 1, loss.nats, loss.tokens));
+  }
+
+  // Gradients are those of the sum; the update wants those of the mean.
+  const double mean = 1.0 / static_cast<double>(loss.tokens);
+  const double norm = GlobalNorm(parameters_->gradients()) * mean;
+  const double clip = ClipFactor(norm, config_.optimizer().clip_norm());
+  const double learning_rate =
+      config_.optimizer().learning_rate() *
+      LearningRateFactor(config_.schedule(), config_.steps(), step_);
+  optimizer_->Step(step_, learning_rate, clip * mean);
+
+  ++step_;
+  next_sequence_ += sequence;
+  return StepResult{loss.nats * mean, norm, learning_rate, absl::Now() - start};
+}
+
+LossSum Trainer::AddMicroBatch(int64_t first_in_step) {
+  const Batch batch = ReadBatch(next_sequence_ + first_in_step);
+  layers::ForwardContext context;
+  context.dropout = config_.model().dropout();
+  context.random = {.seed = config_.seed(),
+                    .step = static_cast<uint64_t>(step_),
+                    .sample = static_cast<uint32_t>(first_in_step)};
+  const Variable loss = SumLoss(model_, batch, context);
+  const LossSum sum{*loss.value().data<float>(), batch.CountTargets()};
+  Backward(loss);
+  return sum;
+}
+
+Batch Trainer::ReadBatch(uint64_t first_sequence) const {
+  const int64_t rows = config_.batch().micro_batch();
+  Batch batch(rows, SequenceLength(config_.batch(), config_.model()),
+              config_.data().document_mask());
+  data_.loader.GetBatch(first_sequence, rows, batch.input_row(0),
+                        batch.target_row(0), batch.document_row(0));
+  return batch;
+}
+
+absl::Status Trainer::AfterStep(const StepResult& result) {
+  NW_RETURN_IF_ERROR(Log(result));
+  if (data_.held_out.has_value() && config_.evaluation().every() > 0 &&
+      (IsDue(config_.evaluation().every()) || IsLastStep())) {
+    NW_RETURN_IF_ERROR(EvaluateHeldOut());
+  }
+  if (IsDue(config_.sample().every())) NW_RETURN_IF_ERROR(Sample());
+  if (IsDue(config_.checkpoint().every()) || IsLastStep()) {
+    NW_RETURN_IF_ERROR(Save());
+  }
+  return absl::OkStatus();
+}
+
+bool Trainer::IsDue(int64_t every) const {
+  return every > 0 && step_ % every == 0;
+}
+
+absl::Status Trainer::Log(const StepResult& result) {
+  const double seconds = absl::ToDoubleSeconds(result.duration);
+  // The first step warms caches and says little about the others.
+  mean_step_seconds_ = mean_step_seconds_ == 0
+                           ? seconds
+                           : 0.9 * mean_step_seconds_ + 0.1 * seconds;
+  const double tokens =
+      static_cast<double>(TokensPerStep(config_.batch(), config_.model()));
+  StepReport report;
+  report.step = step_;
+  report.steps = config_.steps();
+  report.loss = result.loss;
+  report.learning_rate = result.learning_rate;
+  report.gradient_norm = result.gradient_norm;
+  report.tokens_per_second = tokens / mean_step_seconds_;
+  report.peak_share =
+      report.tokens_per_second * flops_per_token_ / matmul_peak_;
+  report.seconds_left =
+      static_cast<double>(config_.steps() - step_) * mean_step_seconds_;
+  const bool keep = IsDue(config_.log().every()) || IsLastStep() || step_ == 1;
+  progress_.Step(report, keep);
+  if (!keep) return absl::OkStatus();
+  return metrics_.Write(step_,
+                        {{"loss", result.loss},
+                         {"learning_rate", result.learning_rate},
+                         {"gradient_norm", result.gradient_norm},
+                         {"tokens_per_second", tokens / seconds},
+                         {"tokens", step_ * static_cast<int64_t>(tokens)}});
+}
+
+absl::Status Trainer::EvaluateHeldOut() {
+  const Evaluation evaluation =
+      Evaluate(model_, *data_.held_out, config_.batch().micro_batch(),
+               config_.evaluation().max_sequences());
+  progress_.Say(absl::StrFormat(
+      "step %d  held-out loss %.4f  perplexity %.2f  %.4f bits per byte", step_,
+      evaluation.loss(), evaluation.perplexity(), evaluation.bits_per_byte()));
+  return metrics_.Write(
+      step_, {{"held_out_loss", evaluation.loss()},
+              {"held_out_bits_per_byte", evaluation.bits_per_byte()}});
+}
+
+absl::Status Trainer::Sample() {
+  const SampleConfig& sample = config_.sample();
+  std::vector<int32_t> prompt = {data_.tokenizer.end_of_text_id()};
+  if (!sample.prompt().empty()) {
+    prompt = data_.tokenizer.Encode(sample.prompt());
+  }
+  layers::SamplerOptions options;
+  options.temperature = sample.temperature();
+  options.top_k = sample.top_k();
+  options.top_p = sample.top_p();
+  options.seed = config_.seed() + static_cast<uint64_t>(step_);
+  std::vector<int32_t> ids;
+  layers::Generator(&model_, data_.tokenizer.vocab_size(), options)
+      .Generate(prompt, sample.tokens(), [&](int32_t id) {
+        if (id == data_.tokenizer.end_of_text_id()) return false;
+        ids.push_back(id);
+        return true;
+      });
+  NW_ASSIGN_OR_RETURN(const std::string text, data_.tokenizer.Decode(ids));
+  progress_.Say(absl::StrCat("step ", step_, "  sample: ", sample.prompt(),
+                             absl::Utf8SafeCEscape(text)));
+  return metrics_.Write(step_, {{"sample", sample.prompt() + text}});
+}
+
+absl::Status Trainer::Save() {
+  CheckpointState state;
+  state.step = step_;
+  state.next_sequence = next_sequence_;
+  state.tokenizer_fingerprint = data_.tokenizer.fingerprint();
+  NW_ASSIGN_OR_RETURN(state.tokenizer, ReadFile(data_.tokenizer_path));
+  state.config = config_;
+  state.model = model_.config();
+  state.versions = Versions();
+  state.weights = NamedWeights(*parameters_);
+  state.moments = optimizer_->State();
+  NW_RETURN_IF_ERROR(metrics_.Sync());
+  NW_RETURN_IF_ERROR(SaveCheckpoint(config_.run_dir(), state));
+  progress_.Say(absl::StrFormat("step %d  saved %s", step_,
+                                CheckpointDirectory(config_.run_dir(), step_)));
+  return PruneCheckpoints(config_.run_dir(), step_,
+                          config_.checkpoint().keep());
+}
+
+Trainer::Trainer(const TrainConfig& config, const ModelConfig& model,
+                 CorpusData data, MetricsFile metrics)
+    : config_(config),
+      data_(std::move(data)),
+      metrics_(std::move(metrics)),
+      model_(model),
+      parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
+                                               DType::kF32, Device::Cpu())),
+      optimizer_(MakeOptimizer(config.optimizer(), parameters_.get())),
+      reducer_(std::make_unique<GradientReducer>(parameters_.get())),
+      flops_per_token_(layers::TrainFlopsPerToken(
+          model, SequenceLength(config.batch(), config.model()))),
+      matmul_peak_(MeasureMatmulPeak(DType::kF32, Device::Cpu(), 0.1)) {}
+
+namespace {
+
+// A checkpoint goes on only with the tokenizer that its weights belong to.
+absl::Status CheckTokenizer(const Checkpoint& checkpoint,
+                            const CorpusData& data) {
+  NW_ASSIGN_OR_RETURN(const Tokenizer saved,
+                      Tokenizer::Load(checkpoint.tokenizer_path()));
+  if (saved.fingerprint() == data.tokenizer.fingerprint()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "%s was trained with another tokenizer (fingerprint %016x) than %s "
+      "(%016x); resume with the tokenizer of the checkpoint: --set "
+      "data.tokenizer=%s",
+      checkpoint.directory(), saved.fingerprint(), data.tokenizer_path,
+      data.tokenizer.fingerprint(), checkpoint.tokenizer_path()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
+    const TrainConfig& config, const std::string& resume) {
+  NW_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint,
+                      ResumeFrom(resume, config.run_dir()));
+  NW_ASSIGN_OR_RETURN(CorpusData data, CorpusData::Open(config));
+  NW_ASSIGN_OR_RETURN(
+      const ModelConfig model,
+      ResolveModel(config.model(), data.tokenizer.vocab_size()));
+  if (checkpoint.has_value()) {
+    NW_RETURN_IF_ERROR(CheckTokenizer(*checkpoint, data));
+  }
+  NW_RETURN_IF_ERROR(MakeDirectories(config.run_dir()));
+  const int64_t step =
+      checkpoint.has_value() ? checkpoint->manifest().step() : 0;
+  NW_ASSIGN_OR_RETURN(
+      MetricsFile metrics,
+      MetricsFile::Open(absl::StrCat(config.run_dir(), "/metrics.jsonl"),
+                        step > 0 ? step : -1));
+
+  std::unique_ptr<Trainer> trainer(
+      new Trainer(config, model, std::move(data), std::move(metrics)));
+  if (!checkpoint.has_value()) {
+    trainer->model_.Initialize(config.seed());
+    return trainer;
+  }
+  NW_RETURN_IF_ERROR(checkpoint->Read(NamedWeights(*trainer->parameters_),
+                                      trainer->optimizer_->State()));
+  trainer->step_ = step;
+  trainer->next_sequence_ = checkpoint->manifest().next_sequence();
+  trainer->progress_.Say(absl::StrFormat("resumed from %s, step %d of %d",
+                                         checkpoint->directory(), step,
+                                         config.steps()));
+  return trainer;
+}
+
+}  // namespace nextword

@@ -1,0 +1,18 @@
+// What this program and this machine are: all that bits may depend on besides
+// config, corpus and seed.
+#ifndef NEXTWORD_DISTRIBUTED_VERSIONS_H_
+#define NEXTWORD_DISTRIBUTED_VERSIONS_H_
+
+#include <map>
+#include <string>
+
+namespace nextword {
+
+inline constexpr char kNextwordVersion[] = "0.1.0";
+
+// Name -> version: nextword, compiler, libraries, processor, vector code.
+std::map<std::string, std::string> Versions();
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_DISTRIBUTED_VERSIONS_H_
