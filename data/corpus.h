@@ -13,17 +13,17 @@ namespace nextword {
 
 struct CorpusOptions {
   // Text files, one document each; `*` in the last part, see file_pattern.h.
-  std::vector<std::string> sources;
+  std::vector<std::string> sources = {};
   // Text files to hold out; removed from `sources` where they are there too.
-  std::vector<std::string> held_out_sources;
+  std::vector<std::string> held_out_sources = {};
   // Without held_out_sources: share of the text to hold out, see split.h.
   double held_out_fraction = 0.1;
   // Tokenizer file; empty: train one, on the training part only.
-  std::string tokenizer;
+  std::string tokenizer = {};
   // Entries of the trained tokenizer, special tokens included.
   int32_t tokenizer_vocab_size = 4096;
   // Folder of the files made.
-  std::string cache_dir;
+  std::string cache_dir = {};
 };
 
 struct PreparedCorpus {

@@ -36,6 +36,7 @@ class EvaluationSequences {
   // Bytes of text that the whole stream encodes.
   uint64_t text_bytes() const { return stream_.text_bytes(); }
   const TokenStream& stream() const { return stream_; }
+  const EvaluationOptions& options() const { return options_; }
 
  private:
   EvaluationSequences(TokenStream stream, const EvaluationOptions& options);

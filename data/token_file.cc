@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "autograd/base/status.h"
@@ -80,8 +81,7 @@ TokenFileInfo FromHeader(const Header& header) {
 // Messages come without the path.
 absl::StatusOr<TokenFileInfo> ParseHeader(absl::string_view file) {
   Header header;
-  if (file.size() < sizeof(kMagic) ||
-      std::memcmp(file.data(), kMagic, sizeof(kMagic)) != 0) {
+  if (!LooksLikeTokenFile(file)) {
     return absl::InvalidArgumentError("is not a token file");
   }
   if (file.size() < sizeof(header)) {
@@ -213,6 +213,10 @@ absl::StatusOr<TokenFileInfo> WriteTokenFile(
     return absl::OkStatus();
   }));
   return info;
+}
+
+bool LooksLikeTokenFile(absl::string_view contents) {
+  return absl::StartsWith(contents, absl::string_view(kMagic, sizeof(kMagic)));
 }
 
 TokenFile::TokenFile(std::string path, MappedFile file,

@@ -68,6 +68,10 @@ absl::StatusOr<TokenFileInfo> WriteTokenFile(
     const std::string& path, const Vocabulary& vocabulary,
     const std::function<absl::Status(TokenFileWriter&)>& fill);
 
+// Whether a file with these contents, or their beginning, is meant as a token
+// file.
+bool LooksLikeTokenFile(absl::string_view contents);
+
 // A token file mapped into memory. Movable; immutable, so thread-safe.
 class TokenFile {
  public:

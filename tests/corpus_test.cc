@@ -109,9 +109,7 @@ class CorpusTest : public testing::Test {
         testing::UnitTest::GetInstance()->current_test_info()->name()));
     for (int i = 0; i < 4; ++i) Write(absl::StrCat(i, ".txt"), 10 + i);
     options_ = {.sources = {folder_ + "/*.txt"},
-                .held_out_sources = {},
                 .held_out_fraction = 0.25,
-                .tokenizer = "",
                 .tokenizer_vocab_size = 300,
                 .cache_dir = folder_ + "/cache/deep"};
   }
