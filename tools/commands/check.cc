@@ -1,0 +1,171 @@
+#include "tools/commands/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "autograd/base/parallel.h"
+#include "autograd/base/status.h"
+#include "configs/batch_config.h"
+#include "configs/model_config.h"
+#include "data/token_stream.h"
+#include "data/tokenizer.h"
+#include "distributed/gradient_reducer.h"
+#include "distributed/matmul_peak.h"
+#include "layers/model_cost.h"
+#include "tools/commands/config_options.h"
+#include "tools/commands/example.h"
+
+namespace nextword {
+namespace {
+
+// The share of the matmul peak that training is taken to reach;
+// docs/performance.md has measured ones.
+constexpr double kAssumedPeakShare = 0.7;
+
+// "1,557,611,200".
+std::string WithCommas(int64_t value) {
+  if (value < 1000) return absl::StrCat(value);
+  return absl::StrFormat("%s,%03d", WithCommas(value / 1000), value % 1000);
+}
+
+// Scaled(3.1e9, "B") = "3.10 GB".
+std::string Scaled(double value, const char* unit) {
+  static constexpr const char* kPrefixes[] = {"",  "k", "M", "G",
+                                              "T", "P", "E", "Z"};
+  size_t i = 0;
+  while (value >= 1000 && i + 1 < std::size(kPrefixes)) {
+    value /= 1000;
+    ++i;
+  }
+  return absl::StrFormat("%.2f %s%s", value, kPrefixes[i], unit);
+}
+
+std::string Duration(double seconds) {
+  if (seconds < 120) return absl::StrFormat("%.0f seconds", seconds);
+  if (seconds < 7200) return absl::StrFormat("%.0f minutes", seconds / 60);
+  if (seconds < 172800) return absl::StrFormat("%.1f hours", seconds / 3600);
+  return absl::StrFormat("%s days", WithCommas(std::llround(seconds / 86400)));
+}
+
+void Row(const std::string& name, const std::string& value) {
+  std::printf("  %-26s %26s\n", name.c_str(), value.c_str());
+}
+
+void PrintParameters(const layers::ParameterCount& count) {
+  std::printf("Parameters\n");
+  Row("embedding", WithCommas(count.embedding));
+  Row("attention weights", WithCommas(count.attention));
+  Row("feed-forward weights", WithCommas(count.feed_forward));
+  Row("head", count.head > 0 ? WithCommas(count.head) : "tied");
+  Row("norms and biases", WithCommas(count.vectors));
+  Row("total", WithCommas(count.total()));
+}
+
+void PrintMemory(const TrainConfig& config, const ModelConfig& model) {
+  const int moments = config.optimizer().kind() == ADAMW ? 2 : 1;
+  const layers::TrainMemory memory = layers::EstimateTrainMemory(
+      model, config.batch().micro_batch(),
+      SequenceLength(config.batch(), model), moments,
+      GradientReducer::Buffers(config.batch().lanes()));
+  std::printf("Memory\n");
+  Row("weights", Scaled(memory.weights, "B"));
+  Row("gradients", Scaled(memory.gradients, "B"));
+  Row("moments", Scaled(memory.moments, "B"));
+  Row("activations", Scaled(memory.activations, "B"));
+  Row("total", Scaled(memory.total(), "B"));
+  Row("checkpoint on disk", Scaled(memory.weights + memory.moments, "B"));
+}
+
+void PrintCompute(const TrainConfig& config, const ModelConfig& model) {
+  const double per_token =
+      layers::TrainFlopsPerToken(model, SequenceLength(config.batch(), model));
+  const double tokens = static_cast<double>(config.steps()) *
+                        TokensPerStep(config.batch(), model);
+  const double peak = MeasureMatmulPeak(DType::kF32, Device::Cpu(), 0.3);
+  std::printf("Compute\n");
+  Row("FLOPs per token", Scaled(per_token, "FLOP"));
+  Row("tokens per step", WithCommas(TokensPerStep(config.batch(), model)));
+  Row("tokens of the run",
+      WithCommas(config.steps() * TokensPerStep(config.batch(), model)));
+  Row("FLOPs of the run", Scaled(per_token * tokens, "FLOP"));
+  Row(absl::StrFormat("matmul peak, %d threads", NumThreads()),
+      Scaled(peak, "FLOP/s"));
+  Row(absl::StrFormat("time at %.0f%% of it", 100 * kAssumedPeakShare),
+      Duration(per_token * tokens / (kAssumedPeakShare * peak)));
+}
+
+// The training tokens that the config names or that `train` has made already.
+std::vector<std::string> TokenPaths(const TrainConfig& config) {
+  const DataConfig& data = config.data();
+  if (data.tokens_size() > 0) {
+    return {data.tokens().begin(), data.tokens().end()};
+  }
+  return {absl::StrCat(data.cache_dir().empty()
+                           ? absl::StrCat(config.run_dir(), "/data")
+                           : data.cache_dir(),
+                       "/train.tokens")};
+}
+
+absl::Status PrintData(const TrainConfig& config, const ModelConfig& model) {
+  const absl::StatusOr<TokenStream> stream =
+      TokenStream::Open(TokenPaths(config));
+  std::printf("Data\n");
+  if (!stream.ok()) {
+    // Token files that the config names must be there; its own are made later.
+    if (config.data().tokens_size() > 0) return stream.status();
+    Row("tokens per epoch", "known once tokenized");
+    return absl::OkStatus();
+  }
+  const double epochs = static_cast<double>(config.steps()) *
+                        TokensPerStep(config.batch(), model) /
+                        static_cast<double>(stream->num_tokens());
+  Row("tokens per epoch", WithCommas(stream->num_tokens()));
+  Row("epochs", absl::StrFormat("%.2f", epochs));
+  return absl::OkStatus();
+}
+
+// Entries of the tokenizer that training would use; 0 when the config names
+// none.
+absl::StatusOr<int64_t> TokenizerSize(const TrainConfig& config) {
+  const DataConfig& data = config.data();
+  if (!data.tokenizer().empty()) {
+    NW_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
+                        Tokenizer::Load(data.tokenizer()));
+    return tokenizer.vocab_size();
+  }
+  return data.source_size() > 0 ? data.tokenizer_vocab_size() : 0;
+}
+
+absl::Status Check(const ConfigOptions& options) {
+  NW_ASSIGN_OR_RETURN(const TrainConfig config,
+                      options.Load(ConfigUse::kCheck));
+  NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
+  NW_ASSIGN_OR_RETURN(const ModelConfig model,
+                      ResolveModel(config.model(), tokenizer_size));
+  PrintParameters(layers::CountParameters(model));
+  PrintMemory(config, model);
+  PrintCompute(config, model);
+  const bool has_data =
+      config.data().tokens_size() > 0 || config.data().source_size() > 0;
+  return has_data ? PrintData(config, model) : absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCheckCommand(CLI::App& app, absl::Status* status) {
+  CLI::App* command =
+      app.add_subcommand("check", "Say what a config costs, without training.");
+  ShowExample(*command, "nextword check --config configs/gpt2_124m.textproto");
+  auto options = std::make_shared<ConfigOptions>();
+  options->AddTo(*command);
+  command->callback([options, status] { *status = Check(*options); });
+}
+
+}  // namespace nextword

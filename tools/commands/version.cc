@@ -1,0 +1,23 @@
+#include "tools/commands/version.h"
+
+#include <cstdio>
+
+#include "autograd/base/parallel.h"
+#include "distributed/versions.h"
+#include "tools/commands/example.h"
+
+namespace nextword {
+
+void AddVersionCommand(CLI::App& app, absl::Status* /*status*/) {
+  CLI::App* command = app.add_subcommand(
+      "version", "Say what this binary and this machine are.");
+  ShowExample(*command, "nextword version");
+  command->callback([] {
+    for (const auto& [name, version] : Versions()) {
+      std::printf("%-12s %s\n", name.c_str(), version.c_str());
+    }
+    std::printf("%-12s cpu, %d threads\n", "devices", NumThreads());
+  });
+}
+
+}  // namespace nextword

@@ -1,0 +1,34 @@
+// The nextword binary: one subcommand per file of tools/commands.
+//
+// Exit codes: 0 done, 1 the command failed (the reason is on standard error),
+// other codes for a command line that could not be read.
+#include <cstdio>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "tools/commands/check.h"
+#include "tools/commands/eval.h"
+#include "tools/commands/example.h"
+#include "tools/commands/generate.h"
+#include "tools/commands/tokenize.h"
+#include "tools/commands/train.h"
+#include "tools/commands/version.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Train language models to predict the next word.", "nextword");
+  nextword::ShowExample(app,
+                        "nextword train --config configs/quickstart.textproto");
+  app.require_subcommand(1);
+  absl::Status status;
+  nextword::AddTrainCommand(app, &status);
+  nextword::AddCheckCommand(app, &status);
+  nextword::AddEvalCommand(app, &status);
+  nextword::AddGenerateCommand(app, &status);
+  nextword::AddTokenizeCommand(app, &status);
+  nextword::AddVersionCommand(app, &status);
+  CLI11_PARSE(app, argc, argv);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "nextword: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
