@@ -1,0 +1,96 @@
+// Every row of the op table: gradients against central differences, then f32
+// against f64 and bf16 against f32, values and gradients.
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <string>
+
+#include "autograd/base/parallel.h"
+#include "tests/op_table.h"
+#include "tests/testing.h"
+
+namespace nextword {
+namespace {
+
+class OpTest : public ::testing::TestWithParam<OpRow> {
+ protected:
+  // Bits do not depend on the number of threads (see determinism_test), and
+  // small loops are faster on one.
+  void SetUp() override { SetNumThreads(1); }
+};
+
+// Values and gradients at `low` precision against those at `high`.
+void ExpectAgreement(const OpRow& row, const Shapes& shapes, DType low,
+                     DType high, double tolerance) {
+  const Differentiated got =
+      ForwardBackward(row.function, row.Inputs(shapes, low));
+  const Differentiated wanted =
+      ForwardBackward(row.function, row.Inputs(shapes, high));
+  EXPECT_THAT(got.value, IsNear(wanted.value, tolerance));
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    SCOPED_TRACE("gradient of input " + std::to_string(i));
+    EXPECT_EQ(got.gradients[i].dtype(), low);
+    EXPECT_THAT(got.gradients[i], IsNear(wanted.gradients[i], tolerance));
+  }
+}
+
+std::vector<Shapes> AllCases(const OpRow& row) {
+  std::vector<Shapes> cases = row.cases;
+  cases.push_back(row.large);
+  return cases;
+}
+
+TEST_P(OpTest, GradientsAreCentralDifferences) {
+  const OpRow& row = GetParam();
+  for (const Shapes& shapes : row.cases) {
+    SCOPED_TRACE(::testing::PrintToString(shapes));
+    EXPECT_TRUE(CheckGradients(row.function, row.Inputs(shapes, DType::kF64)));
+  }
+}
+
+TEST_P(OpTest, F32MatchesF64) {
+  for (const Shapes& shapes : AllCases(GetParam())) {
+    SCOPED_TRACE(::testing::PrintToString(shapes));
+    ExpectAgreement(GetParam(), shapes, DType::kF32, DType::kF64, 1e-5);
+  }
+}
+
+TEST_P(OpTest, Bf16MatchesF32) {
+  for (const Shapes& shapes : AllCases(GetParam())) {
+    SCOPED_TRACE(::testing::PrintToString(shapes));
+    ExpectAgreement(GetParam(), shapes, DType::kBF16, DType::kF32, 1e-2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, OpTest, ::testing::ValuesIn(OpTable()),
+                         [](const auto& info) { return info.param.Name(); });
+
+// The names of functions that return a Variable, from a header.
+std::set<std::string> OpsDeclaredIn(const std::filesystem::path& header) {
+  std::ifstream file(header);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  static const std::regex declaration(R"((?:^|\n)Variable (\w+)\()");
+  std::set<std::string> names;
+  for (std::sregex_iterator it(text.begin(), text.end(), declaration), end;
+       it != end; ++it) {
+    names.insert((*it)[1]);
+  }
+  return names;
+}
+
+TEST(OpTableTest, EveryOpHasARow) {
+  std::set<std::string> declared, tested;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("autograd/ops")) {
+    if (entry.path().extension() == ".h") {
+      declared.merge(OpsDeclaredIn(entry.path()));
+    }
+  }
+  for (const OpRow& row : OpTable()) tested.insert(row.op);
+  EXPECT_GT(declared.size(), 30u);
+  EXPECT_EQ(tested, declared);
+}
+
+}  // namespace
+}  // namespace nextword
