@@ -85,6 +85,16 @@ dnnl::memory::desc Describe(int64_t rows, int64_t columns, int64_t stride,
                             transposed ? dims{1, stride} : dims{stride, 1});
 }
 
+dnnl::matmul::primitive_desc DescribeProduct(const dnnl::memory::desc& a,
+                                             const dnnl::memory::desc& b,
+                                             const dnnl::memory::desc& c) {
+#if DNNL_VERSION_MAJOR >= 3
+  return {CpuEngine(), a, b, c};
+#else
+  return {{a, b, c}, CpuEngine()};
+#endif
+}
+
 // One bf16 product of fixed shape, prepared once per thread and shape.
 class Bf16Product {
  public:
@@ -94,7 +104,7 @@ class Bf16Product {
         a_(Describe(m, k, a.stride, a.transposed), CpuEngine(), nullptr),
         b_(Describe(k, n, b.stride, b.transposed), CpuEngine(), nullptr),
         c_(Describe(m, n, stride_c, false), CpuEngine(), nullptr),
-        matmul_({{a_.get_desc(), b_.get_desc(), c_.get_desc()}, CpuEngine()}) {}
+        matmul_(DescribeProduct(a_.get_desc(), b_.get_desc(), c_.get_desc())) {}
 
   void Run(const BFloat16* a, const BFloat16* b, BFloat16* c) {
     a_.set_data_handle(const_cast<BFloat16*>(a));
