@@ -3,8 +3,10 @@
 //
 // The pattern is GPT-2's (Radford et al., 2019), over Unicode classes:
 //   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-// A byte that is no part of valid UTF-8 is a piece of its own, so that pieces
-// always concatenate to the text. Functions are pure and thread-safe.
+// Classes are PCRE2's (of Unicode 14 in PCRE2 10.42), which unlike Unicode
+// count U+180E as white space. A byte that is no part of valid UTF-8 is a piece
+// of its own, so that pieces always concatenate to the text. Functions are pure
+// and thread-safe.
 #ifndef NEXTWORD_DATA_PRETOKENIZER_H_
 #define NEXTWORD_DATA_PRETOKENIZER_H_
 
