@@ -7,6 +7,8 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "spdlog/sinks/stdout_color_sinks.h"
+#include "spdlog/spdlog.h"
 #include "tools/commands/check.h"
 #include "tools/commands/eval.h"
 #include "tools/commands/example.h"
@@ -16,6 +18,9 @@
 #include "tools/commands/version.h"
 
 int main(int argc, char** argv) {
+  // Standard output is for results.
+  spdlog::set_default_logger(spdlog::stderr_color_mt("nextword"));
+  spdlog::set_pattern("%^%l%$: %v");
   CLI::App app("Train language models to predict the next word.", "nextword");
   nextword::ShowExample(app,
                         "nextword train --config configs/quickstart.textproto");

@@ -35,6 +35,16 @@ absl::Status WriteAll(int fd, const std::string& path, absl::string_view bytes,
   return absl::OkStatus();
 }
 
+// A device or a pipe would be replaced by the file that is renamed to it.
+absl::Status CheckReplaceable(const std::string& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": cannot write, is not a regular file"));
+}
+
 }  // namespace
 
 absl::Status FileError(absl::string_view path, absl::string_view what) {
@@ -110,6 +120,7 @@ absl::Status FileWriter::Flush() {
 absl::Status WriteFileAtomically(
     const std::string& path,
     const std::function<absl::Status(FileWriter&)>& write) {
+  NW_RETURN_IF_ERROR(CheckReplaceable(path));
   const std::filesystem::path target(path);
   const std::string directory =
       target.has_parent_path() ? target.parent_path().string() : ".";

@@ -50,7 +50,8 @@ class FileWriter {
 
 // Writes `path` through a temporary name in its folder: `write` fills it, then
 // it is synced and renamed, so that readers see the old file or the new one.
-// On any error the temporary is removed and `path` is untouched.
+// On any error the temporary is removed and `path` is untouched. Error: `path`
+// is something other than a regular file, such as a device.
 absl::Status WriteFileAtomically(
     const std::string& path,
     const std::function<absl::Status(FileWriter&)>& write);

@@ -1,5 +1,6 @@
 // Logging: spdlog under one name, so that a call site reads `Log::info(...)`.
-// Messages go to standard error; standard output is for results. Thread-safe.
+// The binary sends messages to standard error; standard output is for results.
+// Thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_BASE_LOG_H_
 #define NEXTWORD_AUTOGRAD_BASE_LOG_H_
 

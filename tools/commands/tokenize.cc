@@ -1,7 +1,5 @@
 #include "tools/commands/tokenize.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -28,16 +26,6 @@ namespace {
 
 constexpr char kStandardInput[] = "-";
 
-// A device or a pipe would be replaced by the file that is renamed to it.
-absl::Status CheckReplaceable(const std::string& path) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": cannot write, is not a regular file"));
-}
-
 struct TrainOptions {
   int32_t vocab_size = 4096;
   std::vector<std::string> special_tokens;
@@ -46,7 +34,6 @@ struct TrainOptions {
 };
 
 absl::Status Train(const TrainOptions& options) {
-  NW_RETURN_IF_ERROR(CheckReplaceable(options.output));
   std::vector<MappedFile> files;
   std::vector<absl::string_view> texts;
   for (const std::string& path : options.files) {
@@ -77,7 +64,6 @@ struct EncodeOptions {
 
 absl::Status EncodeToTokenFile(const EncodeOptions& options,
                                const Tokenizer& tokenizer) {
-  NW_RETURN_IF_ERROR(CheckReplaceable(options.output));
   NW_ASSIGN_OR_RETURN(
       const TokenFileInfo info,
       WriteTokenFile(options.output, tokenizer.vocabulary(),
