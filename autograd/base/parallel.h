@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 namespace nextword {
 
@@ -21,6 +22,11 @@ inline int64_t NumChunks(int64_t n, int64_t chunk) {
   return (n + chunk - 1) / chunk;
 }
 
+// ParallelForEach under ThreadSanitizer, which cannot see into OpenMP's runtime
+// and would take each of its loops for a race: threads of our own, so that
+// races between the iterations themselves are found.
+void ForEachOnOwnThreads(int64_t n, const std::function<void(int64_t)>& body);
+
 // Calls body(i) for each i in [0, n), in no particular order, on all threads.
 // Loops inside a parallel loop run on the calling thread. `body` must not
 // throw.
@@ -30,8 +36,12 @@ void ParallelForEach(int64_t n, const Body& body) {
     if (n == 1) body(int64_t{0});
     return;
   }
+#ifdef __SANITIZE_THREAD__
+  ForEachOnOwnThreads(n, body);
+#else
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t i = 0; i < n; ++i) body(i);
+#endif
 }
 
 // Calls body(begin, end) for consecutive ranges of `chunk` iterations (the last
