@@ -208,9 +208,18 @@ Trainer::Trainer(const TrainConfig& config, const ModelConfig& model,
 
 namespace {
 
-// A checkpoint goes on only with the tokenizer that its weights belong to.
-absl::Status CheckTokenizer(const Checkpoint& checkpoint,
-                            const CorpusData& data) {
+// A checkpoint goes on only with the seed and the tokenizer that it began with:
+// with others, the run would silently be neither the old one nor a new one.
+absl::Status CheckCompatible(const Checkpoint& checkpoint,
+                             const TrainConfig& config,
+                             const CorpusData& data) {
+  if (checkpoint.manifest().seed() != config.seed()) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s was trained with seed %d, the config says %d; resume with --set "
+        "seed=%d",
+        checkpoint.directory(), checkpoint.manifest().seed(), config.seed(),
+        checkpoint.manifest().seed()));
+  }
   NW_ASSIGN_OR_RETURN(const Tokenizer saved,
                       Tokenizer::Load(checkpoint.tokenizer_path()));
   if (saved.fingerprint() == data.tokenizer.fingerprint()) {
@@ -235,7 +244,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
       const ModelConfig model,
       ResolveModel(config.model(), data.tokenizer.vocab_size()));
   if (checkpoint.has_value()) {
-    NW_RETURN_IF_ERROR(CheckTokenizer(*checkpoint, data));
+    NW_RETURN_IF_ERROR(CheckCompatible(*checkpoint, config, data));
   }
   NW_RETURN_IF_ERROR(MakeDirectories(config.run_dir()));
   const int64_t step =

@@ -25,8 +25,8 @@
 namespace nextword {
 namespace {
 
-// The share of the matmul peak that training is taken to reach;
-// docs/performance.md has measured ones.
+// The share of the matmul peak that training is taken to reach. The progress
+// line of `train` has the measured one.
 constexpr double kAssumedPeakShare = 0.7;
 
 // "1,557,611,200".
