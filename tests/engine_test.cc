@@ -186,12 +186,12 @@ TEST(EngineTest, LeavesTakeTheirGradientsAtOnce) {
   constexpr int kLayers = 20;
   const int64_t bytes = 64 * 64 * sizeof(float);
   std::vector<Variable> weights;
-  Variable y(Zeros({1, 64}, DType::kF32));
   for (int i = 0; i < kLayers; ++i) {
     weights.emplace_back(Zeros({64, 64}, DType::kF32), true);
     weights.back().Bind(weights.back().value(), Zeros({64, 64}, DType::kF32));
-    y = Linear(y, weights.back());
   }
+  Variable y(Zeros({1, 64}, DType::kF32));
+  for (const Variable& weight : weights) y = Linear(y, weight);
   const int64_t recorded = LiveBytes();
   AllocatorFor(Device::Cpu()).ResetPeak();
   Backward(y);
@@ -259,11 +259,13 @@ TEST(EngineTest, AccumulatedHooksFireAtTheEarliestMoment) {
     };
   };
   std::vector<Variable> weights;
-  Variable h = Variable(Zeros({1, 2}, DType::kF32));
   for (int i = 0; i < 3; ++i) {
     weights.emplace_back(Zeros({2, 2}, DType::kF32), true);
     weights[i].AddAccumulatedHook(
         [&events, i] { events.push_back("weight " + std::to_string(i)); });
+  }
+  Variable h(Zeros({1, 2}, DType::kF32));
+  for (int i = 0; i < 3; ++i) {
     h = Linear(h, weights[i]);
     h.AddGradientHook(note("output " + std::to_string(i)));
   }

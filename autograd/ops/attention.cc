@@ -85,6 +85,10 @@ Variable AttentionPattern(const Variable& q, const Variable& k,
 }
 
 Variable AttendWith(const Variable& pattern, const Variable& v) {
+  const bool ranks = pattern.shape().rank() == 4 && v.shape().rank() == 4;
+  NW_CHECK(ranks && v.dim(2) > 0 && pattern.dim(1) % v.dim(2) == 0)
+      << "attention pattern " << pattern.value() << " with values "
+      << v.value();
   const Variable values = RepeatHeads(v, pattern.dim(1) / v.dim(2));
   return Permute(Matmul(pattern, values), {0, 2, 1, 3});
 }
@@ -92,6 +96,7 @@ Variable AttendWith(const Variable& pattern, const Variable& v) {
 Variable Rope(const Variable& x, double theta, int64_t first_position) {
   NW_CHECK(x.shape().rank() == 4 && x.dim(3) % 2 == 0)
       << "rope of " << x.value();
+  NW_CHECK_GE(first_position, 0) << "rope of " << x.value();
   Tensor y = EmptyLike(x.value());
   kernels::rope(x.value(), theta, first_position, false, &y);
   return Record("rope", y, {x}, [theta, first_position](const Tensor& dy) {

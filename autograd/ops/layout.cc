@@ -104,9 +104,12 @@ Variable Embedding(const Variable& weight, const Tensor& ids) {
   kernels::embedding(weight.value(), ids, &y);
   return Record("embedding", y, {weight},
                 [shape = weight.shape(), ids](const Tensor& dy) {
-                  Tensor dw = Zeros(shape, dy.dtype(), dy.device());
+                  // bf16 would lose what a frequent id gathers.
+                  const bool narrow = dy.dtype() == DType::kBF16;
+                  Tensor dw = Zeros(shape, narrow ? DType::kF32 : dy.dtype(),
+                                    dy.device());
                   kernels::embedding_grad(ids, dy, &dw);
-                  return Gradients{dw};
+                  return Gradients{Cast(dw, dy.dtype())};
                 });
 }
 

@@ -60,6 +60,9 @@ Variable Linear(const Variable& x, const Variable& weight,
   NW_CHECK(weight.shape().rank() == 2 && x.shape().rank() >= 1 &&
            x.dim(-1) == weight.dim(1) && x.dtype() == weight.dtype())
       << "linear of " << x.value() << " with weight " << weight.value();
+  NW_CHECK(!bias.defined() || bias.shape() == Shape({weight.dim(0)}))
+      << "linear with weight " << weight.value() << " and bias "
+      << bias.value();
   const Tensor rows = AsRows(x.value());
   Tensor y =
       Product(rows, false, weight.value(), true, {rows.dim(0), weight.dim(0)});

@@ -6,9 +6,12 @@
 namespace nextword {
 namespace {
 
-void CheckWeight(const char* op, const Variable& x, const Variable& weight) {
-  NW_CHECK(x.shape().rank() >= 1 && weight.shape() == Shape({x.dim(-1)}))
-      << op << " of " << x.value() << " with weight " << weight.value();
+// `name` is what `parameter` is: the weight or the bias.
+void CheckParameter(const char* op, const Variable& x, const char* name,
+                    const Variable& parameter) {
+  NW_CHECK(x.shape().rank() >= 1 && parameter.shape() == Shape({x.dim(-1)}))
+      << op << " of " << x.value() << " with " << name << " "
+      << parameter.value();
 }
 
 // A place for one statistic per row.
@@ -21,7 +24,8 @@ Tensor RowStatistic(const Tensor& x) {
 
 Variable LayerNorm(const Variable& x, const Variable& weight,
                    const Variable& bias, double epsilon) {
-  CheckWeight("layer_norm", x, weight);
+  CheckParameter("layer_norm", x, "weight", weight);
+  if (bias.defined()) CheckParameter("layer_norm", x, "bias", bias);
   Tensor y = EmptyLike(x.value());
   Tensor mean = RowStatistic(x.value()), rstd = RowStatistic(x.value());
   kernels::layer_norm(x.value(), weight.value(),
@@ -42,7 +46,7 @@ Variable LayerNorm(const Variable& x, const Variable& weight,
 }
 
 Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon) {
-  CheckWeight("rms_norm", x, weight);
+  CheckParameter("rms_norm", x, "weight", weight);
   Tensor y = EmptyLike(x.value());
   Tensor rstd = RowStatistic(x.value());
   kernels::rms_norm(x.value(), weight.value(), epsilon, &y, &rstd);

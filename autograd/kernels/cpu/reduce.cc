@@ -18,13 +18,15 @@ namespace nextword::kernels {
 namespace HWY_NAMESPACE {
 
 // y[j] = sum over rows of x[row, j], for `columns` columns of rows `stride`
-// apart. Rows are added in blocks, which keeps the rounding error small.
+// apart. Rows are added in blocks, and blocks in double, which keeps the
+// rounding error small.
 template <typename T, typename U>
 void SumRows(const T* __restrict x, int64_t rows, int64_t stride,
              int64_t columns, U* __restrict y) {
   using C = ComputeType<T>;
   constexpr int64_t kBlock = 64;
-  std::vector<C> total(columns, C(0)), block(columns);
+  std::vector<double> total(columns, 0.0);
+  std::vector<C> block(columns);
   for (int64_t begin = 0; begin < rows; begin += kBlock) {
     const int64_t end = std::min(rows, begin + kBlock);
     std::fill(block.begin(), block.end(), C(0));
@@ -38,16 +40,17 @@ void SumRows(const T* __restrict x, int64_t rows, int64_t stride,
   for (int64_t j = 0; j < columns; ++j) y[j] = static_cast<U>(total[j]);
 }
 
-// [before, n, after] -> [before, after].
+// [before, n, after] -> [before, after]. Long runs of neighbours, such as a
+// whole tensor, are added in double.
 template <typename T, typename U>
 void SumMiddle(const T* x, int64_t before, int64_t n, int64_t after, U* y) {
-  using C = ComputeType<T>;
   if (after == 1) {
+    using C = ComputeType<T>;
     ParallelFor(before, RowsPerTask(n), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const T* const row = x + i * n;
-        y[i] = static_cast<U>(
-            LaneSum<C>(n, [=](int64_t j) { return static_cast<C>(row[j]); }));
+        y[i] = static_cast<U>(LaneSum<double>(
+            n, [=](int64_t j) { return static_cast<C>(row[j]); }));
       }
     });
     return;
@@ -169,16 +172,12 @@ void MaxLast(In x, Out y, Out index) {
   });
 }
 
-// y = softmax(x) over `n` elements; zeros when all of x is minus infinity.
+// y = softmax(x) over `n` elements.
 template <typename T>
 void SoftmaxRow(const T* __restrict x, T* __restrict y, int64_t n) {
   using C = ComputeType<T>;
   const C largest = LaneMax<C>(n, -std::numeric_limits<C>::infinity(),
                                [=](int64_t i) { return static_cast<C>(x[i]); });
-  if (largest == -std::numeric_limits<C>::infinity()) {
-    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(C(0));
-    return;
-  }
   // Two passes over the exponentials, so that bf16 rounds only the result.
   const C sum = LaneSum<C>(
       n, [=](int64_t i) { return math::Exp(static_cast<C>(x[i]) - largest); });

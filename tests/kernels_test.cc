@@ -1,0 +1,196 @@
+// Kernels as such: accuracy of long sums, conversions, optimizers.
+#include "autograd/kernels/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "autograd/kernels/math.h"
+#include "autograd/ops/layout.h"
+#include "autograd/ops/reduction.h"
+#include "tests/testing.h"
+
+namespace nextword {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+
+Tensor Filled(const Shape& shape, double value, DType dtype = DType::kF32) {
+  Tensor x = Empty(shape, dtype);
+  kernels::fill(&x, value);
+  return x;
+}
+
+// Rounding 0.1 to f32 at every addition would be off in the third digit.
+TEST(SumTest, LongSumsKeepTheirDigits) {
+  const int64_t n = 3000000;
+  const double exact = static_cast<double>(0.1f) * n;
+  const Variable x(Filled({n}, 0.1));
+  EXPECT_NEAR(*Sum(x).value().data<float>() / exact, 1, 1e-7);
+  for (const Shape& shape : {Shape({n / 3, 3}), Shape({3, n / 3})}) {
+    const Variable y = Sum(Reshape(x, shape), shape[0] == 3 ? 1 : 0);
+    for (double sum : ToDoubles(y.value())) {
+      EXPECT_NEAR(3 * sum / exact, 1, 1e-5);
+    }
+  }
+}
+
+TEST(SumTest, SumsOfSquaresAreInDouble) {
+  const int64_t n = 3000001;
+  Tensor y = Empty({1}, DType::kF64);
+  kernels::sum_squares(Filled({n}, 0.1), &y);
+  const double value = 0.1f;
+  EXPECT_NEAR(*y.data<double>() / (value * value * n), 1, 1e-12);
+  kernels::sum_squares(Filled({0}, 1), &y);
+  EXPECT_EQ(*y.data<double>(), 0);
+}
+
+// A frequent word's bf16 gradient is a sum of many small ones.
+TEST(EmbeddingTest, Bf16GradientsAreSummedInF32) {
+  const Tensor ids = Empty({4000}, DType::kI32);
+  std::fill_n(ids.data<int32_t>(), 4000, 1);
+  const Differentiated got = ForwardBackward(
+      [&](const std::vector<Variable>& in) { return Embedding(in[0], ids); },
+      {Zeros({2, 3}, DType::kBF16)}, Filled({4000, 3}, 1, DType::kBF16));
+  EXPECT_EQ(got.gradients[0].dtype(), DType::kBF16);
+  EXPECT_THAT(ToDoubles(got.gradients[0]),
+              ElementsAre(0, 0, 0, 4000, 4000, 4000));
+}
+
+TEST(MaxTest, TheFirstOfEqualsWins) {
+  const Differentiated got = ForwardBackward(
+      [](const std::vector<Variable>& in) { return Max(in[0]); },
+      {FromVector<float>({1, 5, 5, 2, 2, 2}, {2, 3})},
+      FromVector<float>({10, 20}, {2}));
+  EXPECT_THAT(ToVector<float>(got.value), ElementsAre(5, 2));
+  EXPECT_THAT(ToVector<float>(got.gradients[0]),
+              ElementsAre(0, 10, 0, 20, 0, 0));
+}
+
+// The product of nothing with nothing is zero, whatever memory holds.
+TEST(MatmulTest, OutputsAreAssigned) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF64}) {
+    for (int64_t inner : {0, 1, 7}) {
+      Tensor y =
+          Filled({3, 5}, std::numeric_limits<double>::quiet_NaN(), dtype);
+      kernels::matmul(Filled({3, inner}, 1, dtype), false,
+                      Filled({inner, 5}, 1, dtype), false, &y);
+      EXPECT_THAT(ToDoubles(y), Each(inner));
+    }
+  }
+}
+
+TEST(MatmulTest, TransposesOfBothOperands) {
+  const Tensor a = RandomNormal({7, 5}, 1), b = RandomNormal({3, 7}, 2);
+  std::vector<double> wanted;
+  for (int i = 0; i < 5; ++i) {
+    for (int j = 0; j < 3; ++j) {
+      double sum = 0;
+      for (int k = 0; k < 7; ++k) {
+        sum += a.data<double>()[k * 5 + i] * b.data<double>()[j * 7 + k];
+      }
+      wanted.push_back(sum);
+    }
+  }
+  for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+    Tensor y = Empty({5, 3}, dtype);
+    kernels::matmul(Cast(a, dtype), true, Cast(b, dtype), true, &y);
+    EXPECT_THAT(y, IsNear(FromVector(wanted, {5, 3}),
+                          dtype == DType::kBF16 ? 1e-2 : 1e-6));
+  }
+}
+
+// Vector code, tails and the scalar function agree to the bit.
+TEST(UnaryTest, EveryLaneIsTheSameFunction) {
+  const Tensor x = RandomNormal({1000}, 1, DType::kF32);
+  for (int64_t n = 1; n < 100; n += 7) {
+    Tensor y = Empty({n}, DType::kF32);
+    kernels::exp(x.View(n, {n}), &y);
+    for (int64_t i = 0; i < n; ++i) {
+      ASSERT_EQ(y.data<float>()[i], math::Exp(x.data<float>()[n + i])) << i;
+    }
+  }
+}
+
+TEST(CopyTest, ConvertsBetweenFloatingDTypes) {
+  const Tensor x = FromVector<double>({0, -1.5, 1e-3, 3e38, 65504}, {5});
+  for (DType from : {DType::kF64, DType::kF32, DType::kBF16}) {
+    for (DType to : {DType::kF64, DType::kF32, DType::kBF16}) {
+      const Tensor y = Cast(Cast(x, from), to);
+      EXPECT_EQ(y.dtype(), to);
+      EXPECT_THAT(y, IsNear(x, 1.0 / 256));
+    }
+  }
+  EXPECT_TRUE(Cast(x, DType::kF64).SharesStorageWith(x));
+  EXPECT_FALSE(Clone(x).SharesStorageWith(x));
+  const Tensor ids = FromVector<int32_t>({3, -4}, {2});
+  EXPECT_THAT(ToVector<int32_t>(Clone(ids)), ElementsAre(3, -4));
+}
+
+TEST(AccumulateTest, AddsInTheWiderDType) {
+  for (DType narrow : {DType::kBF16, DType::kF32}) {
+    Tensor sum = Filled({3}, 256);
+    for (int i = 0; i < 3; ++i) {
+      kernels::accumulate(Filled({3}, 1, narrow), &sum);
+    }
+    EXPECT_THAT(ToVector<float>(sum), Each(259));
+  }
+}
+
+TEST(FillTest, IntegersToo) {
+  EXPECT_THAT(ToVector<int32_t>(Filled({3}, -7, DType::kI32)), Each(-7));
+}
+
+// Against the paper's recurrence in double, over several steps.
+TEST(AdamWTest, FollowsTheRecurrence) {
+  const int64_t n = 37;
+  const kernels::AdamWParams base{.learning_rate = 0.01,
+                                  .beta1 = 0.9,
+                                  .beta2 = 0.95,
+                                  .epsilon = 1e-8,
+                                  .weight_decay = 0.1,
+                                  .grad_scale = 0.5,
+                                  .step = 0};
+  Tensor param = RandomNormal({n}, 1, DType::kF32);
+  Tensor m = Zeros({n}, DType::kF32), v = Zeros({n}, DType::kF32);
+  std::vector<double> p = ToDoubles(param), mean(n), square(n);
+  for (int step = 1; step <= 5; ++step) {
+    const Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
+    kernels::AdamWParams params = base;
+    params.step = step;
+    kernels::adamw(&param, grad, &m, &v, params);
+    for (int64_t i = 0; i < n; ++i) {
+      const double g = 0.5 * grad.data<float>()[i];
+      mean[i] = 0.9 * mean[i] + 0.1 * g;
+      square[i] = 0.95 * square[i] + 0.05 * g * g;
+      const double m_hat = mean[i] / (1 - std::pow(0.9, step));
+      const double v_hat = square[i] / (1 - std::pow(0.95, step));
+      p[i] -= 0.01 * (m_hat / (std::sqrt(v_hat) + 1e-8) + 0.1 * p[i]);
+    }
+  }
+  EXPECT_THAT(param, IsNear(FromVector(p, {n}), 1e-6));
+  EXPECT_THAT(m, IsNear(FromVector(mean, {n}), 1e-6));
+  EXPECT_THAT(v, IsNear(FromVector(square, {n}), 1e-6));
+}
+
+TEST(SgdTest, FollowsTheRecurrence) {
+  const int64_t n = 37;
+  Tensor param = RandomNormal({n}, 1, DType::kF32);
+  Tensor momentum = Zeros({n}, DType::kF32);
+  std::vector<double> p = ToDoubles(param), b(n);
+  for (int step = 1; step <= 5; ++step) {
+    const Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
+    kernels::sgd(&param, grad, &momentum, 0.01, 0.9, 0.1, 0.5);
+    for (int64_t i = 0; i < n; ++i) {
+      b[i] = 0.9 * b[i] + 0.5 * grad.data<float>()[i];
+      p[i] -= 0.01 * (b[i] + 0.1 * p[i]);
+    }
+  }
+  EXPECT_THAT(param, IsNear(FromVector(p, {n}), 1e-6));
+  EXPECT_THAT(momentum, IsNear(FromVector(b, {n}), 1e-6));
+}
+
+}  // namespace
+}  // namespace nextword
