@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
@@ -122,10 +124,47 @@ class Bf16Product {
   dnnl::matmul matmul_;
 };
 
+// oneDNN has bf16 products on processors with AVX-512 only.
+bool HasBf16Products() {
+  static const bool has = [] {
+    const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+    const int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
+    return (isa & wanted) == wanted;
+  }();
+  return has;
+}
+
+// The elements of x [rows, columns] as float, in the order in which they lie.
+std::vector<float> Widen(MatrixView<BFloat16> x, int64_t rows,
+                         int64_t columns) {
+  if (x.transposed) std::swap(rows, columns);
+  std::vector<float> wide(rows * columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::copy_n(x.data + r * x.stride, columns, wide.data() + r * columns);
+  }
+  return wide;
+}
+
+// The product in float, rounded at the end: the same maths, slower.
+void MultiplyWidened(int64_t m, int64_t n, int64_t k, MatrixView<BFloat16> a,
+                     MatrixView<BFloat16> b, BFloat16* c, int64_t stride_c) {
+  const std::vector<float> wide_a = Widen(a, m, k), wide_b = Widen(b, k, n);
+  std::vector<float> wide_c(m * n);
+  Multiply(m, n, k, 1.0, {wide_a.data(), a.transposed ? m : k, a.transposed},
+           {wide_b.data(), b.transposed ? k : n, b.transposed}, 0.0,
+           wide_c.data(), n);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      c[i * stride_c + j] = BFloat16(wide_c[i * n + j]);
+    }
+  }
+}
+
 void Multiply(int64_t m, int64_t n, int64_t k, double alpha,
               MatrixView<BFloat16> a, MatrixView<BFloat16> b, double beta,
               BFloat16* c, int64_t stride_c) {
   NW_CHECK(alpha == 1 && beta == 0) << "bf16 products are plain";
+  if (!HasBf16Products()) return MultiplyWidened(m, n, k, a, b, c, stride_c);
   using Key = std::array<int64_t, 8>;
   thread_local std::map<Key, Bf16Product> products;
   const Key key = {
