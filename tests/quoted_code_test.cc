@@ -3,7 +3,6 @@
 // A line "<!-- path/of/file -->" before a block of code says where it stands;
 // the block must occur in that file as it is.
 #include <fstream>
-#include <regex>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -20,23 +19,22 @@ std::string Contents(const std::string& path) {
 class QuotedCodeTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(QuotedCodeTest, StandsInTheFile) {
-  const std::string page = Contents(std::string("docs/") + GetParam() + ".md");
-  static const std::regex quote(
-      "<!-- (\\S+) -->\n```cpp\n((?:(?!```)[^\n]*\n)*)```\n");
+  std::ifstream page(std::string("docs/") + GetParam() + ".md");
   int quotes = 0;
-  for (std::sregex_iterator it(page.begin(), page.end(), quote), end; it != end;
-       ++it, ++quotes) {
-    const std::string path = (*it)[1], code = (*it)[2];
+  std::string line;
+  for (std::string previous; std::getline(page, line); previous = line) {
+    if (line != "```cpp") continue;
+    ASSERT_TRUE(previous.starts_with("<!-- ") && previous.ends_with(" -->"))
+        << "a block of C++ without its file, after: " << previous;
+    const std::string path = previous.substr(5, previous.size() - 9);
+    std::string code;
+    while (std::getline(page, line) && line != "```") code += line + "\n";
     EXPECT_NE(Contents(path).find(code), std::string::npos)
         << path << " does not contain this:\n"
         << code;
+    ++quotes;
   }
   EXPECT_GT(quotes, 0);
-  const std::regex block("```cpp\n");
-  EXPECT_EQ(
-      quotes,
-      std::distance(std::sregex_iterator(page.begin(), page.end(), block), {}))
-      << "a block of C++ without its file";
 }
 
 INSTANTIATE_TEST_SUITE_P(Docs, QuotedCodeTest,
