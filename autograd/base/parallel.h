@@ -27,13 +27,18 @@ inline int64_t NumChunks(int64_t n, int64_t chunk) {
 // races between the iterations themselves are found.
 void ForEachOnOwnThreads(int64_t n, const std::function<void(int64_t)>& body);
 
+// Operations below which waking threads costs more than it gains: about 10
+// microseconds of work.
+inline constexpr double kMinParallelWork = 1e6;
+
 // Calls body(i) for each i in [0, n), in no particular order, on all threads.
-// Loops inside a parallel loop run on the calling thread. `body` must not
-// throw.
+// Loops inside a parallel loop run on the calling thread, and so do loops whose
+// `work`, the operations of all iterations, is small. `body` must not throw.
 template <typename Body>
-void ParallelForEach(int64_t n, const Body& body) {
-  if (n <= 1) {
-    if (n == 1) body(int64_t{0});
+void ParallelForEach(int64_t n, const Body& body,
+                     double work = kMinParallelWork) {
+  if (n <= 1 || work < kMinParallelWork) {
+    for (int64_t i = 0; i < n; ++i) body(i);
     return;
   }
 #ifdef __SANITIZE_THREAD__

@@ -27,9 +27,9 @@ absl::Status Generate(const Options& options) {
   NW_ASSIGN_OR_RETURN(const TrainedModel trained,
                       TrainedModel::Load(options.checkpoint));
   const Tokenizer& tokenizer = trained.tokenizer;
-  // A document starts where another ended.
-  std::vector<int32_t> prompt = {tokenizer.end_of_text_id()};
-  for (int32_t id : tokenizer.Encode(options.prompt)) prompt.push_back(id);
+  // Without a prompt, the start of a document: where another ended.
+  std::vector<int32_t> prompt = tokenizer.Encode(options.prompt);
+  if (prompt.empty()) prompt.push_back(tokenizer.end_of_text_id());
 
   absl::Status status = WriteStandardOutput(options.prompt);
   layers::Generator generator(trained.model.get(), tokenizer.vocab_size(),
@@ -58,7 +58,8 @@ void AddGenerateCommand(CLI::App& app, absl::Status* status) {
                    "A checkpoint's folder, or a run's for its newest")
       ->type_name("PATH")
       ->required();
-  command->add_option("--prompt", options->prompt, "Text to continue");
+  command->add_option("--prompt", options->prompt,
+                      "Text to continue; without, a document from its start");
   command->add_option("--tokens", options->tokens, "Tokens at most")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

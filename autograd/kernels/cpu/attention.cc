@@ -182,14 +182,17 @@ void Attention(In q, In k, In v, double scale, const AttentionMask& mask, Out y,
   const int64_t strips = NumChunks(n.queries, kStrip);
   DispatchFloat(q.dtype(), "attention", [&](auto tag) {
     using T = decltype(tag);
-    ParallelForEach(n.batch * n.heads * strips, [&](int64_t task) {
+    const double work =
+        4.0 * n.batch * n.queries * n.heads * visibility.keys * n.size;
+    const auto run_strip = [&](int64_t task) {
       const int64_t head = task / strips;
       // The longest strips first, so that no thread is left with one.
       const int64_t strip = strips - 1 - task % strips;
       ForwardStrip<T>(n, visibility, head / n.heads, head % n.heads,
                       strip * kStrip, q.data<T>(), k.data<T>(), v.data<T>(),
                       scale, y->data<T>(), lse->data<ComputeType<T>>());
-    });
+    };
+    ParallelForEach(n.batch * n.heads * strips, run_strip, work);
   });
 }
 

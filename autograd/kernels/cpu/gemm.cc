@@ -202,7 +202,8 @@ void Gemm(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a,
   const Tile tile = ChooseTile(batch, m, n);
   const int64_t tiles_m = NumChunks(m, tile.rows);
   const int64_t tiles_n = NumChunks(n, tile.columns);
-  ParallelForEach(batch * tiles_m * tiles_n, [&](int64_t i) {
+  const double work = 2.0 * batch * m * n * k;
+  const auto multiply_tile = [&](int64_t i) {
     const int64_t product = i / (tiles_m * tiles_n);
     const int64_t row = i / tiles_n % tiles_m * tile.rows;
     const int64_t column = i % tiles_n * tile.columns;
@@ -213,7 +214,8 @@ void Gemm(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a,
     SerialGemm(std::min(tile.rows, m - row), std::min(tile.columns, n - column),
                k, 1.0, left, right, 0.0, c + product * m * n + row * n + column,
                n);
-  });
+  };
+  ParallelForEach(batch * tiles_m * tiles_n, multiply_tile, work);
 }
 
 #define NW_INSTANTIATE_GEMM(T)                                               \
