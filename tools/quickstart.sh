@@ -16,4 +16,4 @@ run=runs/quickstart
 $nextword train --config configs/quickstart.textproto --resume auto
 $nextword eval --checkpoint "$run"
 $nextword generate --checkpoint "$run" --tokens 200 \
-  --prompt "It is a truth universally acknowledged, that"
+  --prompt "Elizabeth could not"
