@@ -26,8 +26,8 @@ using Out = Tensor*;
 // Which keys a query may see. Query t of T stands at key position
 // t + (keys - T): queries are the last of the keys.
 struct AttentionMask {
-  int64_t keys = 0;    // Valid keys, the first ones of S; 0 means all.
-  int64_t window = 0;  // Keys seen, the query's own included; 0 means all.
+  int64_t keys = 0;       // Valid keys, the first ones of S; 0 means all.
+  int64_t window = 0;     // Keys seen, the query's own included; 0 means all.
   Tensor documents = {};  // Optional i32 [B, S]: only keys of an equal number.
 };
 
