@@ -15,11 +15,13 @@ namespace nextword {
 
 struct CorpusData {
   // Opens what `config`, which is valid, names; from raw text, tokenizer and
-  // token files are made first unless they are there.
+  // token files are made first unless they are there. Errors: what it names is
+  // missing, damaged, too short, or made with another tokenizer.
   static absl::StatusOr<CorpusData> Open(const TrainConfig& config);
 
   Tokenizer tokenizer;
   std::string tokenizer_path;
+  std::string tokenizer_file;  // The bytes of that file.
   Loader loader;
   std::optional<EvaluationSequences> held_out;
 };

@@ -8,7 +8,8 @@
 namespace nextword {
 namespace {
 
-// Tokens that the whole of `sequences` predicts: all but the first.
+// Tokens that follow another one in `sequences`: all but the first. A document
+// mask may leave some of them without a prediction.
 double AllTargets(const EvaluationSequences& sequences) {
   return static_cast<double>(sequences.stream().num_tokens() - 1);
 }
@@ -39,10 +40,9 @@ Evaluation Evaluate(const layers::Transformer& model,
     result.nats += *SumLoss(model, part, {}).value().data<float>();
     result.tokens += part.CountTargets();
   }
-  result.bytes = static_cast<double>(sequences.text_bytes()) *
-                 (count == all ? 1.0
-                               : static_cast<double>(result.tokens) /
-                                     AllTargets(sequences));
+  const double share = std::min(
+      1.0, static_cast<double>(count * length) / AllTargets(sequences));
+  result.bytes = static_cast<double>(sequences.text_bytes()) * share;
   return result;
 }
 

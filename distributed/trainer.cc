@@ -14,6 +14,7 @@
 #include "autograd/engine.h"
 #include "configs/batch_config.h"
 #include "configs/model_config.h"
+#include "distributed/compatibility.h"
 #include "distributed/matmul_peak.h"
 #include "distributed/run_checkpoints.h"
 #include "distributed/trained_model.h"
@@ -47,16 +48,17 @@ absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
     reducer_->FinishLane(lane_loss, batch.lanes());
   }
   const LossSum loss = reducer_->Finish();
-  if (!std::isfinite(loss.nats) || loss.tokens == 0) {
-    return absl::DataLossError(absl::StrFormat(
-        "step %d: the loss is %g over %d tokens; the run stops here, its last "
-        "checkpoint is intact",
-        step_ + 1, loss.nats, loss.tokens));
-  }
 
   // Gradients are those of the sum; the update wants those of the mean.
   const double mean = 1.0 / static_cast<double>(loss.tokens);
   const double norm = GlobalNorm(parameters_->gradients()) * mean;
+  // Where the loss is finite, gradients need not be, and would end in weights.
+  if (!std::isfinite(loss.nats) || !std::isfinite(norm) || loss.tokens == 0) {
+    return absl::DataLossError(absl::StrFormat(
+        "step %d: the loss is %g over %d tokens, the norm of its gradient %g; "
+        "the run stops here, its last checkpoint is intact",
+        step_ + 1, loss.nats, loss.tokens, norm));
+  }
   const double clip = ClipFactor(norm, config_.optimizer().clip_norm());
   const double learning_rate =
       config_.optimizer().learning_rate() *
@@ -129,12 +131,12 @@ absl::Status Trainer::Log(const StepResult& result) {
   const bool keep = IsDue(config_.log().every()) || IsLastStep() || step_ == 1;
   progress_.Step(report, keep);
   if (!keep) return absl::OkStatus();
-  return metrics_.Write(step_,
-                        {{"loss", result.loss},
-                         {"learning_rate", result.learning_rate},
-                         {"gradient_norm", result.gradient_norm},
-                         {"tokens_per_second", tokens / seconds},
-                         {"tokens", step_ * static_cast<int64_t>(tokens)}});
+  return metrics_->Write(step_,
+                         {{"loss", result.loss},
+                          {"learning_rate", result.learning_rate},
+                          {"gradient_norm", result.gradient_norm},
+                          {"tokens_per_second", tokens / seconds},
+                          {"tokens", step_ * static_cast<int64_t>(tokens)}});
 }
 
 absl::Status Trainer::EvaluateHeldOut() {
@@ -144,7 +146,7 @@ absl::Status Trainer::EvaluateHeldOut() {
   progress_.Say(absl::StrFormat(
       "step %d  held-out loss %.4f  perplexity %.2f  %.4f bits per byte", step_,
       evaluation.loss(), evaluation.perplexity(), evaluation.bits_per_byte()));
-  return metrics_.Write(
+  return metrics_->Write(
       step_, {{"held_out_loss", evaluation.loss()},
               {"held_out_bits_per_byte", evaluation.bits_per_byte()}});
 }
@@ -170,7 +172,7 @@ absl::Status Trainer::Sample() {
   NW_ASSIGN_OR_RETURN(const std::string text, data_.tokenizer.Decode(ids));
   progress_.Say(absl::StrCat("step ", step_, "  sample: ", sample.prompt(),
                              absl::Utf8SafeCEscape(text)));
-  return metrics_.Write(step_, {{"sample", sample.prompt() + text}});
+  return metrics_->Write(step_, {{"sample", sample.prompt() + text}});
 }
 
 absl::Status Trainer::Save() {
@@ -178,13 +180,13 @@ absl::Status Trainer::Save() {
   state.step = step_;
   state.next_sequence = next_sequence_;
   state.tokenizer_fingerprint = data_.tokenizer.fingerprint();
-  NW_ASSIGN_OR_RETURN(state.tokenizer, ReadFile(data_.tokenizer_path));
+  state.tokenizer = data_.tokenizer_file;
   state.config = config_;
   state.model = model_.config();
   state.versions = Versions();
   state.weights = NamedWeights(*parameters_);
   state.moments = optimizer_->State();
-  NW_RETURN_IF_ERROR(metrics_.Sync());
+  NW_RETURN_IF_ERROR(metrics_->Sync());
   NW_RETURN_IF_ERROR(SaveCheckpoint(config_.run_dir(), state));
   progress_.Say(absl::StrFormat("step %d  saved %s", step_,
                                 CheckpointDirectory(config_.run_dir(), step_)));
@@ -193,10 +195,9 @@ absl::Status Trainer::Save() {
 }
 
 Trainer::Trainer(const TrainConfig& config, const ModelConfig& model,
-                 CorpusData data, MetricsFile metrics)
+                 CorpusData data)
     : config_(config),
       data_(std::move(data)),
-      metrics_(std::move(metrics)),
       model_(model),
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
                                                DType::kF32, Device::Cpu())),
@@ -205,35 +206,6 @@ Trainer::Trainer(const TrainConfig& config, const ModelConfig& model,
       flops_per_token_(layers::TrainFlopsPerToken(
           model, SequenceLength(config.batch(), config.model()))),
       matmul_peak_(MeasureMatmulPeak(DType::kF32, Device::Cpu(), 0.1)) {}
-
-namespace {
-
-// A checkpoint goes on only with the seed and the tokenizer that it began with:
-// with others, the run would silently be neither the old one nor a new one.
-absl::Status CheckCompatible(const Checkpoint& checkpoint,
-                             const TrainConfig& config,
-                             const CorpusData& data) {
-  if (checkpoint.manifest().seed() != config.seed()) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s was trained with seed %d, the config says %d; resume with --set "
-        "seed=%d",
-        checkpoint.directory(), checkpoint.manifest().seed(), config.seed(),
-        checkpoint.manifest().seed()));
-  }
-  NW_ASSIGN_OR_RETURN(const Tokenizer saved,
-                      Tokenizer::Load(checkpoint.tokenizer_path()));
-  if (saved.fingerprint() == data.tokenizer.fingerprint()) {
-    return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(absl::StrFormat(
-      "%s was trained with another tokenizer (fingerprint %016x) than %s "
-      "(%016x); resume with the tokenizer of the checkpoint: --set "
-      "data.tokenizer=%s",
-      checkpoint.directory(), saved.fingerprint(), data.tokenizer_path,
-      data.tokenizer.fingerprint(), checkpoint.tokenizer_path()));
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     const TrainConfig& config, const std::string& resume) {
@@ -244,30 +216,38 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
       const ModelConfig model,
       ResolveModel(config.model(), data.tokenizer.vocab_size()));
   if (checkpoint.has_value()) {
-    NW_RETURN_IF_ERROR(CheckCompatible(*checkpoint, config, data));
+    NW_RETURN_IF_ERROR(
+        CheckCompatible(*checkpoint, config, model, data.tokenizer));
   }
-  NW_RETURN_IF_ERROR(MakeDirectories(config.run_dir()));
-  const int64_t step =
-      checkpoint.has_value() ? checkpoint->manifest().step() : 0;
+  std::unique_ptr<Trainer> trainer(new Trainer(config, model, std::move(data)));
+  if (checkpoint.has_value()) {
+    NW_RETURN_IF_ERROR(trainer->Restore(*checkpoint));
+  } else {
+    trainer->model_.Initialize(config.seed());
+  }
+  NW_RETURN_IF_ERROR(trainer->OpenMetrics());
+  return trainer;
+}
+
+absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
+  NW_RETURN_IF_ERROR(
+      checkpoint.Read(NamedWeights(*parameters_), optimizer_->State()));
+  step_ = checkpoint.manifest().step();
+  next_sequence_ = checkpoint.manifest().next_sequence();
+  progress_.Say(absl::StrFormat("resumed from %s, step %d of %d",
+                                checkpoint.directory(), step_,
+                                config_.steps()));
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::OpenMetrics() {
+  NW_RETURN_IF_ERROR(MakeDirectories(config_.run_dir()));
   NW_ASSIGN_OR_RETURN(
       MetricsFile metrics,
-      MetricsFile::Open(absl::StrCat(config.run_dir(), "/metrics.jsonl"),
-                        step > 0 ? step : -1));
-
-  std::unique_ptr<Trainer> trainer(
-      new Trainer(config, model, std::move(data), std::move(metrics)));
-  if (!checkpoint.has_value()) {
-    trainer->model_.Initialize(config.seed());
-    return trainer;
-  }
-  NW_RETURN_IF_ERROR(checkpoint->Read(NamedWeights(*trainer->parameters_),
-                                      trainer->optimizer_->State()));
-  trainer->step_ = step;
-  trainer->next_sequence_ = checkpoint->manifest().next_sequence();
-  trainer->progress_.Say(absl::StrFormat("resumed from %s, step %d of %d",
-                                         checkpoint->directory(), step,
-                                         config.steps()));
-  return trainer;
+      MetricsFile::Open(absl::StrCat(config_.run_dir(), "/metrics.jsonl"),
+                        step_ > 0 ? step_ : -1));
+  metrics_.emplace(std::move(metrics));
+  return absl::OkStatus();
 }
 
 }  // namespace nextword

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -17,6 +18,7 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/batch.h"
+#include "distributed/checkpoint.h"
 #include "distributed/corpus_data.h"
 #include "distributed/evaluator.h"
 #include "distributed/gradient_reducer.h"
@@ -31,7 +33,8 @@ class Trainer {
  public:
   // Prepares a run: data, model, and the checkpoint that `resume` (auto, none
   // or a path) stands for. `config` is valid for training. Errors name the
-  // file or the field; nothing has been written into a run that is refused.
+  // file or the field; a run that is refused keeps its files as they were, but
+  // for token files made from raw text.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(
       const TrainConfig& config, const std::string& resume);
 
@@ -49,8 +52,11 @@ class Trainer {
     absl::Duration duration;
   };
 
-  Trainer(const TrainConfig& config, const ModelConfig& model, CorpusData data,
-          MetricsFile metrics);
+  Trainer(const TrainConfig& config, const ModelConfig& model, CorpusData data);
+
+  // The last parts of Create.
+  absl::Status Restore(const Checkpoint& checkpoint);
+  absl::Status OpenMetrics();
 
   // The step itself.
   absl::StatusOr<StepResult> TrainStep();
@@ -69,7 +75,7 @@ class Trainer {
 
   const TrainConfig config_;
   CorpusData data_;
-  MetricsFile metrics_;
+  std::optional<MetricsFile> metrics_;  // From the end of Create on.
   Progress progress_;
   layers::Transformer model_;
   std::unique_ptr<Parameters> parameters_;
