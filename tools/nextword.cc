@@ -7,6 +7,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "autograd/base/file.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 #include "tools/commands/check.h"
@@ -33,6 +34,10 @@ int main(int argc, char** argv) {
   nextword::AddTokenizeCommand(app, &status);
   nextword::AddVersionCommand(app, &status);
   CLI11_PARSE(app, argc, argv);
+  // What is still buffered may meet a full disk.
+  if (status.ok() && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)) {
+    status = nextword::FileError("standard output", "write");
+  }
   if (status.ok()) return 0;
   std::fprintf(stderr, "nextword: %s\n", std::string(status.message()).c_str());
   return 1;

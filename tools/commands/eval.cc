@@ -92,6 +92,11 @@ absl::Status Eval(const Options& options) {
   if (options.texts.empty()) {
     NW_ASSIGN_OR_RETURN(const CorpusData data,
                         CorpusData::Open(trained.config));
+    if (data.tokenizer.fingerprint() != trained.tokenizer.fingerprint()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          trained.checkpoint, ": was trained with another tokenizer than ",
+          data.tokenizer_path, ", which its corpus has now; give --text FILE"));
+    }
     if (!data.held_out.has_value()) {
       return absl::FailedPreconditionError(absl::StrCat(
           trained.checkpoint, ": its run held no text out; give --text FILE"));
