@@ -4,7 +4,7 @@
 // the windows by an offset of its own and visits each once in an order of its
 // own; both follow from (seed, epoch). Sequence i of a run is therefore a pure
 // function of i: ranks take the sequences they need, and a checkpoint that
-// carries a LoaderPosition resumes with the very next one.
+// carries the next sequence's number resumes with the very next one.
 // Immutable, so thread-safe.
 #ifndef NEXTWORD_DATA_LOADER_H_
 #define NEXTWORD_DATA_LOADER_H_
@@ -22,11 +22,6 @@ struct LoaderOptions {
   uint64_t seed = 0;
   // The end-of-text token is not asked what the next document starts with.
   bool document_mask = false;
-};
-
-// How far a run has come. A checkpoint keeps it.
-struct LoaderPosition {
-  uint64_t next_sequence = 0;
 };
 
 class Loader {

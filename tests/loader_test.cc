@@ -177,17 +177,17 @@ TEST(LoaderTest, ResumeEqualsUninterrupted) {
   make().GetBatch(0, kSequences, inputs.data(), targets.data(),
                   documents.data());
   for (const int stop : {0, 1, 13, 32, 99}) {
-    LoaderPosition position;
+    uint64_t next_sequence = 0;
     std::vector<int32_t> seen;
     const auto step = [&](const Loader& loader, int count) {
       std::vector<int32_t> x(count * 8), y(count * 8);
-      loader.GetBatch(position.next_sequence, count, x.data(), y.data());
+      loader.GetBatch(next_sequence, count, x.data(), y.data());
       seen.insert(seen.end(), x.begin(), x.end());
-      position.next_sequence += count;
+      next_sequence += count;
     };
     step(make(), stop);
     const Loader resumed = make();
-    while (position.next_sequence < kSequences) step(resumed, 1);
+    while (next_sequence < kSequences) step(resumed, 1);
     ASSERT_EQ(seen, inputs) << "stopped at " << stop;
   }
 }
