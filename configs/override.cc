@@ -49,7 +49,7 @@ absl::StatusOr<Target> FindTarget(absl::string_view path, Message* root) {
   return target;
 }
 
-// Sets or appends one value. Text needs no quotes on a command line.
+// Sets one value, or adds it to a list. Text needs no quotes on a command line.
 absl::Status SetValue(const Target& target, absl::string_view value) {
   const bool is_string =
       target.field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
@@ -64,8 +64,9 @@ absl::Status SetAll(const Target& target, absl::string_view value) {
   const bool is_list = target.field->is_repeated() &&
                        absl::StartsWith(value, "[") &&
                        absl::EndsWith(value, "]");
-  if (!is_list) return SetValue(target, value);
+  if (!target.field->is_repeated()) return SetValue(target, value);
   target.message->GetReflection()->ClearField(target.message, target.field);
+  if (!is_list) return SetValue(target, value);
   const absl::string_view list =
       absl::StripAsciiWhitespace(value.substr(1, value.size() - 2));
   if (list.empty()) return absl::OkStatus();

@@ -13,7 +13,7 @@ namespace nextword {
 // Applies "path=value" to `message`:
 //   model.layers=6            a number, true or false, or an enum's name
 //   run_dir=runs/a b          text, with or without quotes
-//   data.source=a.txt         appends to a repeated field
+//   data.source=a.txt         makes a list of one
 //   data.source=[a.txt,b.txt] replaces all of a repeated field; [] empties it
 // Errors are added under "--set PATH=VALUE".
 void ApplyOverride(const std::string& assignment,

@@ -202,6 +202,10 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
   FieldChecks checks("", &errors);
   if (use == ConfigUse::kTrain) CheckWhatTrainNeeds(config, &checks);
   checks.AtLeast("threads", config.threads(), 0);
+  if (config.threads() > 1024) {
+    checks.Fail("threads",
+                absl::StrCat("is ", config.threads(), ", wanted at most 1024"));
+  }
   checks.AtLeast("steps", config.steps(), 1);
   CheckModel(config.model(), &errors);
   CheckData(config, &errors);

@@ -20,6 +20,13 @@ struct TokenFiles {
   std::vector<std::string> tokens, held_out;
 };
 
+// Where tokenizer and token files are made from raw text.
+std::string CacheDirectory(const TrainConfig& config) {
+  return config.data().cache_dir().empty()
+             ? absl::StrCat(config.run_dir(), "/data")
+             : config.data().cache_dir();
+}
+
 absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config) {
   const DataConfig& data = config.data();
   if (data.tokens_size() > 0) {
@@ -35,9 +42,7 @@ absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config) {
   options.held_out_fraction = data.held_out_fraction();
   options.tokenizer = data.tokenizer();
   options.tokenizer_vocab_size = data.tokenizer_vocab_size();
-  options.cache_dir = data.cache_dir().empty()
-                          ? absl::StrCat(config.run_dir(), "/data")
-                          : data.cache_dir();
+  options.cache_dir = CacheDirectory(config);
   NW_ASSIGN_OR_RETURN(const PreparedCorpus corpus, PrepareCorpus(options));
   TokenFiles files{corpus.tokenizer_path, {corpus.train_tokens}, {}};
   if (!corpus.held_out_tokens.empty()) {
@@ -58,7 +63,35 @@ absl::StatusOr<TokenStream> OpenVerified(const std::vector<std::string>& paths,
   return stream;
 }
 
+absl::StatusOr<std::optional<EvaluationSequences>> OpenSequences(
+    const TrainConfig& config, const std::vector<std::string>& paths,
+    const Vocabulary& vocabulary) {
+  if (paths.empty()) return std::optional<EvaluationSequences>();
+  NW_ASSIGN_OR_RETURN(TokenStream stream, OpenVerified(paths, vocabulary));
+  NW_ASSIGN_OR_RETURN(
+      EvaluationSequences sequences,
+      EvaluationSequences::Create(
+          std::move(stream),
+          {.sequence_length = SequenceLength(config.batch(), config.model()),
+           .document_mask = config.data().document_mask()}));
+  return std::optional<EvaluationSequences>(std::move(sequences));
+}
+
 }  // namespace
+
+absl::StatusOr<std::optional<EvaluationSequences>> CorpusData::OpenHeldOut(
+    const TrainConfig& config, const Tokenizer& tokenizer) {
+  const DataConfig& data = config.data();
+  std::vector<std::string> paths(data.held_out_tokens().begin(),
+                                 data.held_out_tokens().end());
+  const bool holds_out_text =
+      data.source_size() > 0 &&
+      (data.held_out_source_size() > 0 || data.held_out_fraction() > 0);
+  if (holds_out_text) {
+    paths.push_back(absl::StrCat(CacheDirectory(config), "/held_out.tokens"));
+  }
+  return OpenSequences(config, paths, tokenizer.vocabulary());
+}
 
 absl::StatusOr<CorpusData> CorpusData::Open(const TrainConfig& config) {
   NW_ASSIGN_OR_RETURN(const TokenFiles files, LocateTokenFiles(config));
@@ -74,15 +107,9 @@ absl::StatusOr<CorpusData> CorpusData::Open(const TrainConfig& config) {
       Loader::Create(std::move(stream), {.sequence_length = length,
                                          .seed = config.seed(),
                                          .document_mask = document_mask}));
-  std::optional<EvaluationSequences> held_out;
-  if (!files.held_out.empty()) {
-    NW_ASSIGN_OR_RETURN(TokenStream held_out_stream,
-                        OpenVerified(files.held_out, tokenizer.vocabulary()));
-    NW_ASSIGN_OR_RETURN(held_out, EvaluationSequences::Create(
-                                      std::move(held_out_stream),
-                                      {.sequence_length = length,
-                                       .document_mask = document_mask}));
-  }
+  NW_ASSIGN_OR_RETURN(
+      std::optional<EvaluationSequences> held_out,
+      OpenSequences(config, files.held_out, tokenizer.vocabulary()));
   NW_ASSIGN_OR_RETURN(std::string tokenizer_file,
                       ReadFile(files.tokenizer_path));
   return CorpusData{std::move(tokenizer), files.tokenizer_path,

@@ -19,6 +19,12 @@ struct CorpusData {
   // missing, damaged, too short, or made with another tokenizer.
   static absl::StatusOr<CorpusData> Open(const TrainConfig& config);
 
+  // The text that the run of `config` holds out, in files that are there:
+  // nothing is made, and the text that is trained on is not needed. Nothing
+  // when the config holds none out. Errors as above.
+  static absl::StatusOr<std::optional<EvaluationSequences>> OpenHeldOut(
+      const TrainConfig& config, const Tokenizer& tokenizer);
+
   Tokenizer tokenizer;
   std::string tokenizer_path;
   std::string tokenizer_file;  // The bytes of that file.

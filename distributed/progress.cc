@@ -1,5 +1,6 @@
 #include "distributed/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -19,10 +20,17 @@ std::string FormatDuration(double seconds) {
 
 std::string FormatStep(const StepReport& r) {
   return absl::StrFormat(
-      "step %d/%d  loss %.4f  lr %.2e  grad norm %.3f  %.0f tokens/s  "
-      "%.0f%% of matmul peak  %s left",
-      r.step, r.steps, r.loss, r.learning_rate, r.gradient_norm,
-      r.tokens_per_second, 100 * r.peak_share, FormatDuration(r.seconds_left));
+      "step %d/%d  loss %.4f  %s left  %.0f tokens/s  %.0f%% of matmul peak  "
+      "lr %.2e  grad norm %.3f",
+      r.step, r.steps, r.loss, FormatDuration(r.seconds_left),
+      r.tokens_per_second, 100 * r.peak_share, r.learning_rate,
+      r.gradient_norm);
+}
+
+size_t TerminalWidth() {
+  winsize size;
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0;
+  return known && size.ws_col > 1 ? size.ws_col : 80;
 }
 
 }  // namespace
@@ -34,7 +42,9 @@ void Progress::Step(const StepReport& report, bool keep) {
     if (keep) Say(FormatStep(report));
     return;
   }
-  std::fprintf(stderr, "\r\033[K%s", FormatStep(report).c_str());
+  // A line that wraps could not be renewed.
+  std::fprintf(stderr, "\r\033[K%s",
+               FormatStep(report).substr(0, TerminalWidth() - 1).c_str());
   line_open_ = true;
 }
 

@@ -1,5 +1,7 @@
 #include "distributed/trainer.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -56,7 +58,7 @@ absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
   if (!std::isfinite(loss.nats) || !std::isfinite(norm) || loss.tokens == 0) {
     return absl::DataLossError(absl::StrFormat(
         "step %d: the loss is %g over %d tokens, the norm of its gradient %g; "
-        "the run stops here, its last checkpoint is intact",
+        "the run stops here, checkpoints that it has saved are intact",
         step_ + 1, loss.nats, loss.tokens, norm));
   }
   const double clip = ClipFactor(norm, config_.optimizer().clip_norm());
@@ -112,9 +114,9 @@ bool Trainer::IsDue(int64_t every) const {
 absl::Status Trainer::Log(const StepResult& result) {
   const double seconds = absl::ToDoubleSeconds(result.duration);
   // The first step warms caches and says little about the others.
-  mean_step_seconds_ = mean_step_seconds_ == 0
-                           ? seconds
-                           : 0.9 * mean_step_seconds_ + 0.1 * seconds;
+  const bool settled = steps_here_++ > 1;
+  mean_step_seconds_ =
+      settled ? 0.9 * mean_step_seconds_ + 0.1 * seconds : seconds;
   const double tokens =
       static_cast<double>(TokensPerStep(config_.batch(), config_.model()));
   StepReport report;
@@ -176,6 +178,12 @@ absl::Status Trainer::Sample() {
 }
 
 absl::Status Trainer::Save() {
+  if (!std::isfinite(GlobalNorm(parameters_->values()))) {
+    return absl::DataLossError(absl::StrFormat(
+        "step %d: some weights are not finite; they are not saved, the run "
+        "stops here, checkpoints that it has saved are intact",
+        step_));
+  }
   CheckpointState state;
   state.step = step_;
   state.next_sequence = next_sequence_;
@@ -207,6 +215,28 @@ Trainer::Trainer(const TrainConfig& config, const ModelConfig& model,
           model, SequenceLength(config.batch(), config.model()))),
       matmul_peak_(MeasureMatmulPeak(DType::kF32, Device::Cpu(), 0.1)) {}
 
+namespace {
+
+// Refuses what the machine's memory cannot hold, before anything is allocated.
+absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
+  const layers::TrainMemory need = layers::EstimateTrainMemory(
+      model, config.batch().micro_batch(),
+      SequenceLength(config.batch(), model),
+      config.optimizer().kind() == ADAMW ? 2 : 1,
+      GradientReducer::Buffers(config.batch().lanes()));
+  const double has = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  if (static_cast<double>(need.total()) <= has) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
+      "%.1f, activations %.1f), this machine has %.1f; a smaller model, "
+      "batch.micro_batch or batch.lanes, or model.recompute: true need less",
+      need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
+      need.moments / 1e9, need.activations / 1e9, has / 1e9));
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     const TrainConfig& config, const std::string& resume) {
   NW_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint,
@@ -219,11 +249,16 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     NW_RETURN_IF_ERROR(
         CheckCompatible(*checkpoint, config, model, data.tokenizer));
   }
+  NW_RETURN_IF_ERROR(CheckMemory(config, model));
   std::unique_ptr<Trainer> trainer(new Trainer(config, model, std::move(data)));
   if (checkpoint.has_value()) {
     NW_RETURN_IF_ERROR(trainer->Restore(*checkpoint));
   } else {
     trainer->model_.Initialize(config.seed());
+    if (resume == "auto") {
+      trainer->progress_.Say(config.run_dir() +
+                             " has no checkpoint yet: starting from step 0");
+    }
   }
   NW_RETURN_IF_ERROR(trainer->OpenMetrics());
   return trainer;
@@ -237,11 +272,14 @@ absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   progress_.Say(absl::StrFormat("resumed from %s, step %d of %d",
                                 checkpoint.directory(), step_,
                                 config_.steps()));
+  if (IsLastStep()) progress_.Say("nothing is left to do");
   return absl::OkStatus();
 }
 
 absl::Status Trainer::OpenMetrics() {
   NW_RETURN_IF_ERROR(MakeDirectories(config_.run_dir()));
+  NW_ASSIGN_OR_RETURN(RunLock lock, RunLock::Acquire(config_.run_dir()));
+  lock_.emplace(std::move(lock));
   NW_ASSIGN_OR_RETURN(
       MetricsFile metrics,
       MetricsFile::Open(absl::StrCat(config_.run_dir(), "/metrics.jsonl"),

@@ -24,6 +24,7 @@
 #include "distributed/gradient_reducer.h"
 #include "distributed/metrics.h"
 #include "distributed/progress.h"
+#include "distributed/run_lock.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
 
@@ -75,6 +76,7 @@ class Trainer {
 
   const TrainConfig config_;
   CorpusData data_;
+  std::optional<RunLock> lock_;
   std::optional<MetricsFile> metrics_;  // From the end of Create on.
   Progress progress_;
   layers::Transformer model_;
@@ -86,6 +88,7 @@ class Trainer {
 
   int64_t step_ = 0;            // Steps done.
   uint64_t next_sequence_ = 0;  // The position in the data.
+  int64_t steps_here_ = 0;      // Since this process started.
   double mean_step_seconds_ = 0;
 };
 

@@ -2,6 +2,7 @@
 // and leaves alone, when something is wrong.
 #include <filesystem>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -401,13 +402,50 @@ TEST_F(CliTest, RefusesBadCheckpoints) {
                 {"none is whole", "step-00000003"});
 }
 
-TEST_F(CliTest, EvalRefusesACorpusOfAnotherTokenizer) {
+// Also when the text that it was made from is another by now, or gone: eval
+// makes nothing.
+TEST_F(CliTest, EvalReadsWhatTheRunHeldOut) {
   TrainOnce();
-  WriteTestFile(Path("text.txt"), RandomText(2, 15000));
-  const Outcome outcome = Nextword({"eval", "--checkpoint", Path("run")});
-  EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.errors,
-              AllOf(HasSubstr("another tokenizer"), HasSubstr("--text FILE")));
+  const Outcome before = Nextword({"eval", "--checkpoint", Path("run")});
+  ASSERT_EQ(before.exit_code, 0) << before.errors;
+  fs::remove(Path("text.txt"));
+  const std::set<std::string> files = Files();
+  const Outcome after = Nextword({"eval", "--checkpoint", Path("run")});
+  EXPECT_EQ(after.output, before.output) << after.errors;
+  EXPECT_EQ(Files(), files);
+  fs::remove(Path("cache/held_out.tokens"));
+  ExpectRefusal({"eval", "--checkpoint", Path("run")},
+                {"cache/held_out.tokens"});
+}
+
+TEST_F(CliTest, MessagesToAClosedStreamEndUpInNoFile) {
+  Arguments arguments = Train({Text()});
+  arguments.insert(arguments.begin(),
+                   {"/bin/sh", "-c", "exec tools/nextword \"$@\" 2>&-", "sh"});
+  EXPECT_EQ(RunProcess(arguments).exit_code, 0);
+  std::istringstream metrics(*ReadFile(Path("run/metrics.jsonl")));
+  int lines = 0;
+  for (std::string line; std::getline(metrics, line); ++lines) {
+    EXPECT_THAT(line, AllOf(StartsWith("{"), EndsWith("}")));
+  }
+  EXPECT_GT(lines, 9);
+}
+
+TEST_F(CliTest, GenerateRefusesOptionsOutOfRange) {
+  TrainOnce();
+  const Arguments generate = {"generate", "--checkpoint", Path("run")};
+  const auto with = [&](const std::string& option, const std::string& value) {
+    Arguments all = generate;
+    all.insert(all.end(), {option, value});
+    return all;
+  };
+  ExpectRefusal(with("--temperature", "nan"), {"--temperature is nan"});
+  ExpectRefusal(with("--top-p", "nan"), {"--top-p is nan"});
+  ExpectRefusal(with("--top-p", "0"), {"--top-p is 0"});
+  ExpectRefusal(with("--top-k", "-1"), {"--top-k is -1"});
+  EXPECT_NE(Nextword(with("--threads", "100000")).exit_code, 0);
+  ExpectRefusal(Train({Text(), "threads=1000000"}),
+                {"threads: is 1000000, wanted at most 1024"});
 }
 
 TEST_F(CliTest, ADiskThatFillsUpLeavesNothingHalfWritten) {

@@ -151,12 +151,13 @@ TEST(LoadTrainConfig, NamesAMissingFile) {
 }
 
 TEST(Overrides, SetEveryKindOfField) {
-  const auto config = Load(
-      "data { source: 'a' } model { layers: 2 }",
-      {"model.layers=6", "model.layers = 7", "model.position=ROPE",
-       "model.bias=false", "optimizer.learning_rate=1e-3", "run_dir=runs/a b=c",
-       "sample.prompt=\"two\\nlines\"", "data.source=b", "data.tokens=[c, d]",
-       "data.tokens=e", "data.held_out_source=x", "data.held_out_source=[]"});
+  const auto config =
+      Load("data { source: 'a' } model { layers: 2 }",
+           {"model.layers=6", "model.layers = 7", "model.position=ROPE",
+            "model.bias=false", "optimizer.learning_rate=1e-3",
+            "run_dir=runs/a b=c", "sample.prompt=\"two\\nlines\"",
+            "data.source=b", "data.tokens=e", "data.tokens=[c, d]",
+            "data.held_out_source=x", "data.held_out_source=[]"});
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->model().layers(), 7);
   EXPECT_EQ(config->model().position(), ROPE);
@@ -164,8 +165,8 @@ TEST(Overrides, SetEveryKindOfField) {
   EXPECT_EQ(config->optimizer().learning_rate(), 1e-3);
   EXPECT_EQ(config->run_dir(), "runs/a b=c");
   EXPECT_EQ(config->sample().prompt(), "two\nlines");
-  EXPECT_THAT(config->data().source(), ElementsAre("a", "b"));
-  EXPECT_THAT(config->data().tokens(), ElementsAre("c", "d", "e"));
+  EXPECT_THAT(config->data().source(), ElementsAre("b"));
+  EXPECT_THAT(config->data().tokens(), ElementsAre("c", "d"));
   EXPECT_EQ(config->data().held_out_source_size(), 0);
 }
 

@@ -359,7 +359,7 @@ TEST_F(TrainerTest, StopsAtALossThatIsNoNumber) {
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("step 2: the loss is "), HasSubstr("nan over"),
-                    HasSubstr("checkpoint is intact")));
+                    HasSubstr("it has saved are intact")));
   EXPECT_THAT(Steps("run"), ElementsAre(1));
   EXPECT_TRUE(OpenCheckpoint(Path("run")).ok());
 }
@@ -370,10 +370,37 @@ TEST_F(TrainerTest, StopsAtAGradientThatIsNoNumber) {
   const absl::Status status = Diverge(Config("run"), 1e20);
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("step 2: the loss is 2190.25 over 384 tokens"),
-                    HasSubstr("checkpoint is intact")));
+              AllOf(HasSubstr("over 384 tokens"),
+                    HasSubstr("it has saved are intact")));
   EXPECT_THAT(Steps("run"), ElementsAre(1));
   EXPECT_TRUE(OpenCheckpoint(Path("run")).ok());
+}
+
+// Infinite weights from the first step on: there is nothing worth saving.
+TEST_F(TrainerTest, SavesNoWeightsThatAreNoNumbers) {
+  const absl::Status status = Diverge(Config("run"), 1e39);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("step 1: some weights are not finite"));
+  EXPECT_THAT(Steps("run"), ElementsAre());
+}
+
+TEST_F(TrainerTest, ARunHasOneTrainer) {
+  auto first = Trainer::Create(Config("run"), "none");
+  ASSERT_TRUE(first.ok()) << first.status();
+  const absl::Status second = Trainer::Create(Config("run"), "none").status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(second.message()),
+              AllOf(HasSubstr(Path("run")), HasSubstr("another process")));
+  first->reset();
+  EXPECT_TRUE(Trainer::Create(Config("run"), "none").ok());
+}
+
+TEST_F(TrainerTest, RefusesWhatMemoryCannotHold) {
+  const absl::Status status =
+      Trainer::Create(Config("run", {"model.hidden_size=1048576"}), "none")
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 //
 // Exit codes: 0 done, 1 the command failed (the reason is on standard error),
 // other codes for a command line that could not be read.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 
@@ -18,7 +21,22 @@
 #include "tools/commands/train.h"
 #include "tools/commands/version.h"
 
+namespace {
+
+// A closed standard stream would lend its number to the next file that is
+// opened, and messages would go into a checkpoint.
+void OpenStandardStreams() {
+  int fd;
+  do {
+    fd = open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  OpenStandardStreams();
   // Standard output is for results.
   spdlog::set_default_logger(spdlog::stderr_color_mt("nextword"));
   spdlog::set_pattern("%^%l%$: %v");

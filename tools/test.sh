@@ -1,7 +1,7 @@
 #!/bin/bash
 # test.sh [BAZEL OPTIONS]: installs what is missing and runs every test.
 # Options go to Bazel, for instance --config=asan. The last line counts
-# GoogleTest cases: "N passed, N failed", and ", N skipped" when some were.
+# GoogleTest cases: "N passed, N failed".
 # Exits with 0 only when all passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,9 +47,8 @@ reports | awk '
       ++count["failed"]
   }
   END {
-    printf "%d passed, %d failed", count["passed"], count["failed"]
-    if (count["skipped"]) printf ", %d skipped", count["skipped"]
-    print ""
+    if (count["skipped"]) printf "%d skipped\n", count["skipped"]
+    printf "%d passed, %d failed\n", count["passed"], count["failed"]
     exit count["failed"] > 0
   }'
 exit "$status"

@@ -1,8 +1,10 @@
 #include "tools/commands/eval.h"
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,6 +77,10 @@ absl::Status Report(const TrainedModel& trained,
                     const EvaluationSequences& sequences, int64_t batch) {
   const Evaluation evaluation =
       Evaluate(*trained.model, sequences, batch, /*max_sequences=*/0);
+  if (!std::isfinite(evaluation.nats)) {
+    return absl::DataLossError(absl::StrCat(
+        trained.checkpoint, ": the loss is not finite: broken weights"));
+  }
   std::printf("checkpoint      %s\n", trained.checkpoint.c_str());
   std::printf("tokens          %lld\n",
               static_cast<long long>(evaluation.tokens));
@@ -90,18 +96,14 @@ absl::Status Eval(const Options& options) {
   NW_ASSIGN_OR_RETURN(const TrainedModel trained,
                       TrainedModel::Load(options.checkpoint));
   if (options.texts.empty()) {
-    NW_ASSIGN_OR_RETURN(const CorpusData data,
-                        CorpusData::Open(trained.config));
-    if (data.tokenizer.fingerprint() != trained.tokenizer.fingerprint()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          trained.checkpoint, ": was trained with another tokenizer than ",
-          data.tokenizer_path, ", which its corpus has now; give --text FILE"));
-    }
-    if (!data.held_out.has_value()) {
+    NW_ASSIGN_OR_RETURN(
+        const std::optional<EvaluationSequences> held_out,
+        CorpusData::OpenHeldOut(trained.config, trained.tokenizer));
+    if (!held_out.has_value()) {
       return absl::FailedPreconditionError(absl::StrCat(
           trained.checkpoint, ": its run held no text out; give --text FILE"));
     }
-    return Report(trained, *data.held_out, options.batch);
+    return Report(trained, *held_out, options.batch);
   }
   NW_ASSIGN_OR_RETURN(const TemporaryDirectory directory,
                       TemporaryDirectory::Create());
@@ -142,7 +144,7 @@ void AddEvalCommand(CLI::App& app, absl::Status* status) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--threads", options->threads, "0: one per processor")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->callback([options, status] { *status = Eval(*options); });
 }

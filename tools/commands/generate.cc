@@ -1,9 +1,11 @@
 #include "tools/commands/generate.h"
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "distributed/trained_model.h"
@@ -22,7 +24,27 @@ struct Options {
   layers::SamplerOptions sampler = {.temperature = 0.8, .seed = 1};
 };
 
+// What CLI11's ranges let through: it takes "nan" for a number.
+absl::Status CheckOptions(const Options& options) {
+  const layers::SamplerOptions& sampler = options.sampler;
+  if (!(sampler.temperature >= 0) || std::isinf(sampler.temperature)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--temperature is ", sampler.temperature, ", wanted a number from 0"));
+  }
+  if (!(sampler.top_p > 0 && sampler.top_p <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--top-p is ", sampler.top_p, ", wanted a number above 0 and up to 1"));
+  }
+  if (sampler.top_k < 0 || options.tokens < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--top-k is ", sampler.top_k, " and --tokens ",
+                     options.tokens, ", wanted both from 0"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Generate(const Options& options) {
+  NW_RETURN_IF_ERROR(CheckOptions(options));
   SetNumThreads(options.threads);
   NW_ASSIGN_OR_RETURN(const TrainedModel trained,
                       TrainedModel::Load(options.checkpoint));
@@ -61,27 +83,23 @@ void AddGenerateCommand(CLI::App& app, absl::Status* status) {
   command->add_option("--prompt", options->prompt,
                       "Text to continue; without, a document from its start");
   command->add_option("--tokens", options->tokens, "Tokens at most")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       ->add_option("--temperature", sampler.temperature,
                    "Divides the scores; 0 takes the best token always")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       ->add_option("--top-k", sampler.top_k,
                    "Keep the k most probable tokens; 0 keeps all")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       ->add_option("--top-p", sampler.top_p,
                    "Keep the fewest tokens whose probabilities reach p")
-      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", sampler.seed, "Another seed, another text")
       ->capture_default_str();
   command->add_option("--threads", options->threads, "0: one per processor")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->callback([options, status] { *status = Generate(*options); });
 }
