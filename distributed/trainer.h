@@ -17,16 +17,12 @@
 #include "absl/time/time.h"
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
-#include "distributed/batch.h"
 #include "distributed/checkpoint.h"
 #include "distributed/corpus_data.h"
-#include "distributed/evaluator.h"
-#include "distributed/gradient_reducer.h"
+#include "distributed/learner.h"
 #include "distributed/metrics.h"
 #include "distributed/progress.h"
 #include "distributed/run_lock.h"
-#include "layers/transformer.h"
-#include "optim/optimizer.h"
 
 namespace nextword {
 
@@ -42,27 +38,22 @@ class Trainer {
   // Trains to the last step, evaluating, sampling and saving on the way.
   absl::Status Run();
 
-  int64_t step() const { return step_; }
-  const Parameters& parameters() const { return *parameters_; }
+  int64_t step() const { return learner_->step(); }
+  const Parameters& parameters() const { return learner_->parameters(); }
 
  private:
-  struct StepResult {
-    double loss;  // Nats per token.
-    double gradient_norm;
-    double learning_rate;
+  struct StepResult : Learner::StepResult {
     absl::Duration duration;
   };
 
-  Trainer(const TrainConfig& config, const ModelConfig& model, CorpusData data);
+  Trainer(const TrainConfig& config, CorpusData data,
+          std::unique_ptr<Learner> learner);
 
   // The last parts of Create.
   absl::Status Restore(const Checkpoint& checkpoint);
   absl::Status OpenMetrics();
 
-  // The step itself.
   absl::StatusOr<StepResult> TrainStep();
-  LossSum AddMicroBatch(int64_t first_in_step);
-  Batch ReadBatch(uint64_t first_sequence) const;
 
   // What follows a step, when it is due.
   absl::Status AfterStep(const StepResult& result);
@@ -72,23 +63,18 @@ class Trainer {
   absl::Status Save();
 
   bool IsDue(int64_t every) const;
-  bool IsLastStep() const { return step_ == config_.steps(); }
+  bool IsLastStep() const { return step() == config_.steps(); }
 
   const TrainConfig config_;
   CorpusData data_;
   std::optional<RunLock> lock_;
   std::optional<MetricsFile> metrics_;  // From the end of Create on.
   Progress progress_;
-  layers::Transformer model_;
-  std::unique_ptr<Parameters> parameters_;
-  std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<GradientReducer> reducer_;
+  std::unique_ptr<Learner> learner_;
   double flops_per_token_;
   double matmul_peak_;
 
-  int64_t step_ = 0;            // Steps done.
-  uint64_t next_sequence_ = 0;  // The position in the data.
-  int64_t steps_here_ = 0;      // Since this process started.
+  int64_t steps_here_ = 0;  // Since this process started.
   double mean_step_seconds_ = 0;
 };
 
