@@ -37,7 +37,11 @@ class PartialGradient {
 using NodePtr = std::shared_ptr<Node>;
 
 // Nodes whose gradients are wanted and whose own inputs are not entered.
-using Stops = std::unordered_map<Node*, Tensor>;
+struct Stop {
+  Tensor gradient;
+  GradientUse use;
+};
+using Stops = std::unordered_map<Node*, Stop>;
 
 struct Pending {
   int consumers = 0;  // That have yet to run.
@@ -88,13 +92,30 @@ void FinishLeaf(Node* leaf, const Tensor& gradient) {
   for (const auto& hook : leaf->accumulated_hooks) hook();
 }
 
+// What the engine does with the gradient of an op's input. A leaf's own sum is
+// open to the op unless somebody is to see the gradient first, or the sum would
+// lose by it.
+GradientUse UseOf(Node* input, const Stops& stops) {
+  if (!input->requires_grad) return {.wanted = false};
+  if (const auto stop = stops.find(input); stop != stops.end()) {
+    return stop->second.use;
+  }
+  const bool open = input->is_leaf && input->gradient_hooks.empty() &&
+                    input->gradient.dtype() != DType::kBF16;
+  return {.wanted = true, .sum = open ? input->gradient : Tensor()};
+}
+
 // Runs an op's vjp and checks what it returned. Frees what the node saved.
-Gradients RunVjp(Node* node, const Tensor& gradient) {
-  const Vjp vjp = std::exchange(node->vjp, nullptr);
-  NW_CHECK(vjp != nullptr)
-      << node->op << ": Backward through a graph that was already used";
+Gradients RunVjp(Node* node, const Tensor& gradient, const Stops& stops) {
+  const Vjp vjp = std::exchange(node->vjp, Vjp());
+  NW_CHECK(vjp.defined()) << node->op
+                          << ": Backward through a graph that was already used";
   if (!gradient.defined()) return Gradients(node->inputs.size());
-  Gradients gradients = vjp(gradient);
+  Vjp::Uses uses;
+  for (const NodePtr& input : node->inputs) {
+    uses.push_back(UseOf(input.get(), stops));
+  }
+  Gradients gradients = vjp(gradient, uses);
   NW_CHECK_EQ(gradients.size(), node->inputs.size())
       << node->op << ": gradients and inputs";
   for (size_t i = 0; i < gradients.size(); ++i) {
@@ -136,7 +157,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
     const auto taken = pending.extract(node.get());
     Tensor dy = taken.mapped().gradient.Take();
     if (const auto stop = stops->find(node.get()); stop != stops->end()) {
-      stop->second = std::move(dy);
+      stop->second.gradient = std::move(dy);
       continue;
     }
     dy = CallHooks(*node, std::move(dy));
@@ -144,7 +165,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
       FinishLeaf(node.get(), dy);
       continue;
     }
-    const Gradients gradients = RunVjp(node.get(), dy);
+    const Gradients gradients = RunVjp(node.get(), dy, *stops);
     const std::vector<NodePtr> inputs = std::exchange(node->inputs, {});
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]->requires_grad) continue;
@@ -163,13 +184,17 @@ void Backward(const Variable& root, Tensor gradient) {
 }
 
 Gradients Differentiate(const Variable& root, Tensor gradient,
-                        const std::vector<Variable>& inputs) {
+                        const std::vector<Variable>& inputs,
+                        const Vjp::Uses& uses) {
   Stops stops;
-  for (const Variable& input : inputs) stops[input.node().get()];
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Stop& stop = stops[inputs[i].node().get()];
+    if (!uses.empty()) stop.use = uses[i];
+  }
   Run(root, std::move(gradient), &stops);
   Gradients gradients;
   for (const Variable& input : inputs) {
-    gradients.push_back(stops[input.node().get()]);
+    gradients.push_back(stops[input.node().get()].gradient);
   }
   return gradients;
 }

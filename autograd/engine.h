@@ -20,9 +20,11 @@ void Backward(const Variable& root, Tensor gradient = Tensor());
 // The derivatives of sum(root * gradient) by `inputs`, which are distinct.
 // Adds nothing to them, calls no hooks of theirs and goes no further, so that
 // the graph under them remains; other leaves are served as by Backward.
-// Undefined for an input that `root` does not depend on.
+// Undefined for an input that `root` does not depend on, or whose gradient went
+// into the sum that `uses` (one per input, or none at all) names for it.
 Gradients Differentiate(const Variable& root, Tensor gradient,
-                        const std::vector<Variable>& inputs);
+                        const std::vector<Variable>& inputs,
+                        const Vjp::Uses& uses = {});
 
 }  // namespace nextword
 

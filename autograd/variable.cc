@@ -39,13 +39,13 @@ void NoteUses(const std::vector<Variable>& inputs) {
 // recursion, so the last owner frees them from a list. The vjp goes first: it
 // may refer to inputs too.
 Node::~Node() {
-  vjp = nullptr;
+  vjp = Vjp();
   std::vector<std::shared_ptr<Node>> pending = std::move(inputs);
   while (!pending.empty()) {
     const std::shared_ptr<Node> node = std::move(pending.back());
     pending.pop_back();
     if (node.use_count() > 1) continue;
-    node->vjp = nullptr;
+    node->vjp = Vjp();
     for (std::shared_ptr<Node>& input : node->inputs) {
       pending.push_back(std::move(input));
     }

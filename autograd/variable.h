@@ -8,9 +8,11 @@
 #ifndef NEXTWORD_AUTOGRAD_VARIABLE_H_
 #define NEXTWORD_AUTOGRAD_VARIABLE_H_
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "autograd/tensor/tensor.h"
@@ -20,10 +22,40 @@ namespace nextword {
 // Gradients of an op's inputs, in their order. An undefined one means zero.
 using Gradients = std::vector<Tensor>;
 
+// What becomes of the gradient of one input of an op.
+struct GradientUse {
+  bool wanted = true;
+  // A leaf's sum of gradients in its own memory, of the leaf's shape. A vjp may
+  // add to it and return an undefined Tensor: one pass over memory, not three.
+  Tensor sum = {};
+};
+
 // From the gradient of an op's result to those of its inputs. Captures the
 // Tensors it needs, never Variables: what is saved is in sight, and the graph
-// has no cycles.
-using Vjp = std::function<Gradients(const Tensor& dy)>;
+// has no cycles. Most take dy alone; those to which work or memory matters also
+// take the uses of their inputs' gradients, in their order.
+class Vjp {
+ public:
+  using Uses = std::vector<GradientUse>;
+
+  Vjp() = default;
+  template <typename F>
+  requires std::invocable<F, const Tensor&, const Uses&> Vjp(F function)
+      : function_(std::move(function)) {}
+  template <typename F>
+  requires std::invocable<F, const Tensor&> Vjp(F function)
+      : function_([function = std::move(function)](
+                      const Tensor& dy, const Uses&) { return function(dy); }) {
+  }
+
+  bool defined() const { return function_ != nullptr; }
+  Gradients operator()(const Tensor& dy, const Uses& uses) const {
+    return function_(dy, uses);
+  }
+
+ private:
+  std::function<Gradients(const Tensor&, const Uses&)> function_;
+};
 
 // Sees the complete gradient of a variable and returns the one to go on with.
 using GradientHook = std::function<Tensor(const Tensor& gradient)>;

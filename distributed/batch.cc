@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "autograd/ops/loss.h"
-#include "autograd/ops/reduction.h"
-
 namespace nextword {
 
 Batch::Batch(int64_t sequences, int64_t length, bool with_documents)
@@ -26,8 +23,7 @@ int64_t Batch::CountTargets() const {
 Variable SumLoss(const layers::Transformer& model, const Batch& batch,
                  layers::ForwardContext context) {
   context.documents = batch.documents;
-  const Variable logits = model.Forward(batch.inputs, context);
-  return Sum(CrossEntropy(logits, batch.targets));
+  return model.SumLoss(batch.inputs, batch.targets, context);
 }
 
 }  // namespace nextword

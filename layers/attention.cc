@@ -31,7 +31,8 @@ Variable Attention::Heads(const Variable& qkv, int64_t begin,
 }
 
 Variable Attention::Forward(const Variable& x, const ForwardContext& context,
-                            const std::string& prefix) const {
+                            const std::string& prefix,
+                            const Variable& residual) const {
   const Variable qkv = qkv_.Forward(x);
   Variable q = Heads(qkv, 0, num_heads_);
   Variable k = Heads(qkv, num_heads_, kv_heads_);
@@ -59,7 +60,8 @@ Variable Attention::Forward(const Variable& x, const ForwardContext& context,
     z = nextword::Attention(q, k, v, mask);
   }
   z = Visit(context, prefix, "z", z);
-  return out_.Forward(Reshape(z, {x.dim(0), x.dim(1), num_heads_ * head_dim_}));
+  z = Reshape(z, {x.dim(0), x.dim(1), num_heads_ * head_dim_});
+  return out_.Forward(z, residual);
 }
 
 }  // namespace nextword::layers

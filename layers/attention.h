@@ -18,10 +18,11 @@ class Attention : public Module {
  public:
   Attention(const ModelConfig& model, int64_t block);
 
-  // x [B, T, C] -> [B, T, C]. Taps below `prefix`: q [B, T, H, D], k and v
-  // [B, T, K, D] (after rotation), pattern [B, H, T, S], z [B, T, H, D].
+  // x [B, T, C] -> [B, T, C], plus `residual` where defined. Taps below
+  // `prefix`: q [B, T, H, D], k and v [B, T, K, D] (after rotation), pattern
+  // [B, H, T, S], z [B, T, H, D].
   Variable Forward(const Variable& x, const ForwardContext& context,
-                   const std::string& prefix) const;
+                   const std::string& prefix, const Variable& residual) const;
 
  private:
   // Heads [begin, begin + count) of the fused projection [B, T, .., D].

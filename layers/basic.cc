@@ -11,8 +11,8 @@ Linear::Linear(int64_t in, int64_t out, bool bias, double init_std) {
   if (bias) bias_ = AddParameter("bias", {out}, Init::Constant(0));
 }
 
-Variable Linear::Forward(const Variable& x) const {
-  return nextword::Linear(x, weight_, bias_);
+Variable Linear::Forward(const Variable& x, const Variable& residual) const {
+  return nextword::Linear(x, weight_, bias_, residual);
 }
 
 Embedding::Embedding(int64_t rows, int64_t size, double init_std) {
@@ -21,10 +21,6 @@ Embedding::Embedding(int64_t rows, int64_t size, double init_std) {
 
 Variable Embedding::Forward(const Tensor& ids) const {
   return nextword::Embedding(weight_, ids);
-}
-
-Variable Embedding::Score(const Variable& x) const {
-  return nextword::Linear(x, weight_);
 }
 
 Variable Embedding::Rows(int64_t begin, int64_t end) const {

@@ -14,7 +14,11 @@ namespace nextword::layers {
 class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, bool bias, double init_std);
-  Variable Forward(const Variable& x) const;
+  // With `residual` [.., out], their sum.
+  Variable Forward(const Variable& x,
+                   const Variable& residual = Variable()) const;
+
+  const Variable& weight() const { return weight_; }
 
  private:
   Variable weight_, bias_;
@@ -28,11 +32,10 @@ class Embedding : public Module {
   // ids i32 [..] -> [.., size].
   Variable Forward(const Tensor& ids) const;
 
-  // x [.., size] against every row: [.., rows]. A tied head.
-  Variable Score(const Variable& x) const;
-
   // Rows [begin, end) as [end - begin, size].
   Variable Rows(int64_t begin, int64_t end) const;
+
+  const Variable& weight() const { return weight_; }
 
  private:
   Variable weight_;

@@ -16,18 +16,28 @@ Block::Block(const ModelConfig& model, int64_t index)
   AddPart("mlp", &mlp_);
 }
 
+// The residual stream after a branch. A branch whose result somebody looks at,
+// or drops from, is computed by itself; otherwise its last product adds it to
+// the stream.
+template <typename Branch>
+Variable Block::AddBranch(const Variable& x, const Norm& norm,
+                          const Branch& branch, const char* name,
+                          const ForwardContext& context) const {
+  const Variable normed = norm.Forward(x);
+  if (context.dropout == 0 && !IsWanted(context, prefix_, name)) {
+    return branch.Forward(normed, context, prefix_, x);
+  }
+  Variable y = branch.Forward(normed, context, prefix_, Variable());
+  y = Visit(context, prefix_, name, y);
+  return Add(x, DropoutAt(context, prefix_, name, y));
+}
+
 Variable Block::Forward(const Variable& input,
                         const ForwardContext& context) const {
   Variable x = Visit(context, prefix_, "resid_pre", input);
-
-  Variable attn = attn_.Forward(attn_norm_.Forward(x), context, prefix_);
-  attn = Visit(context, prefix_, "attn_out", attn);
-  x = Add(x, DropoutAt(context, prefix_, "attn_out", attn));
+  x = AddBranch(x, attn_norm_, attn_, "attn_out", context);
   x = Visit(context, prefix_, "resid_mid", x);
-
-  Variable mlp = mlp_.Forward(mlp_norm_.Forward(x), context, prefix_);
-  mlp = Visit(context, prefix_, "mlp_out", mlp);
-  x = Add(x, DropoutAt(context, prefix_, "mlp_out", mlp));
+  x = AddBranch(x, mlp_norm_, mlp_, "mlp_out", context);
   return Visit(context, prefix_, "resid_post", x);
 }
 

@@ -23,6 +23,10 @@ class Block : public Module {
   Variable Forward(const Variable& x, const ForwardContext& context) const;
 
  private:
+  template <typename Branch>
+  Variable AddBranch(const Variable& x, const Norm& norm, const Branch& branch,
+                     const char* name, const ForwardContext& context) const;
+
   const std::string prefix_;  // "blocks.3."
   Norm attn_norm_;
   Attention attn_;

@@ -37,11 +37,12 @@ Mlp::Mlp(const ModelConfig& model)
 }
 
 Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
-                      const std::string& prefix) const {
+                      const std::string& prefix,
+                      const Variable& residual) const {
   const Variable pre = Visit(context, prefix, "mlp_pre", up_.Forward(x));
   const Variable post =
       Visit(context, prefix, "mlp_post", Activate(activation_, pre));
-  return down_.Forward(post);
+  return down_.Forward(post, residual);
 }
 
 }  // namespace nextword::layers

@@ -17,10 +17,10 @@ class Mlp : public Module {
  public:
   explicit Mlp(const ModelConfig& model);
 
-  // x [B, T, C] -> [B, T, C]. Taps below `prefix`: mlp_pre [B, T, F] ([.., 2 F]
-  // for SWIGLU) and mlp_post [B, T, F].
+  // x [B, T, C] -> [B, T, C], plus `residual` where defined. Taps below
+  // `prefix`: mlp_pre [B, T, F] ([.., 2 F] for SWIGLU) and mlp_post [B, T, F].
   Variable Forward(const Variable& x, const ForwardContext& context,
-                   const std::string& prefix) const;
+                   const std::string& prefix, const Variable& residual) const;
 
  private:
   const Activation activation_;

@@ -2,7 +2,10 @@
 
 #include "autograd/base/check.h"
 #include "autograd/ops/arithmetic.h"
+#include "autograd/ops/loss.h"
+#include "autograd/ops/matmul.h"
 #include "autograd/ops/recompute.h"
+#include "autograd/ops/reduction.h"
 
 namespace nextword::layers {
 
@@ -54,16 +57,27 @@ Variable Transformer::Hidden(const Tensor& ids,
   return Visit(context, "", "final_norm", final_norm_.Forward(x));
 }
 
+const Variable& Transformer::HeadWeight() const {
+  return head_ != nullptr ? head_->weight() : embed_.weight();
+}
+
 Variable Transformer::Logits(const Variable& hidden,
                              const ForwardContext& context) const {
-  const Variable logits =
-      head_ != nullptr ? head_->Forward(hidden) : embed_.Score(hidden);
-  return Visit(context, "", "logits", logits);
+  return Visit(context, "", "logits", nextword::Linear(hidden, HeadWeight()));
 }
 
 Variable Transformer::Forward(const Tensor& ids,
                               const ForwardContext& context) const {
   return Logits(Hidden(ids, context), context);
+}
+
+Variable Transformer::SumLoss(const Tensor& ids, const Tensor& targets,
+                              const ForwardContext& context) const {
+  const Variable hidden = Hidden(ids, context);
+  if (IsWanted(context, "", "logits")) {
+    return Sum(CrossEntropy(Logits(hidden, context), targets));
+  }
+  return LinearCrossEntropy(hidden, HeadWeight(), targets);
 }
 
 }  // namespace nextword::layers

@@ -30,9 +30,16 @@ class Transformer : public Module {
   // Logits(Hidden(ids)): [B, T, V].
   Variable Forward(const Tensor& ids, const ForwardContext& context = {}) const;
 
+  // The sum over all tokens of -log of the probability of `targets` i32 [B, T]
+  // after ids, in nats: []. A negative target counts for nothing.
+  Variable SumLoss(const Tensor& ids, const Tensor& targets,
+                   const ForwardContext& context = {}) const;
+
   const ModelConfig& config() const { return config_; }
 
  private:
+  // [V, C].
+  const Variable& HeadWeight() const;
   Variable Embed(const Tensor& ids, const ForwardContext& context) const;
 
   const ModelConfig config_;

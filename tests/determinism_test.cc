@@ -83,7 +83,7 @@ TEST_P(MatmulDeterminismTest, ThreadsDoNotShow) {
         const Tensor b = RandomNormal(tb ? Shape{n, k} : Shape{k, n}, 2, dtype);
         ExpectSameBitsWithMoreThreads([&] {
           Tensor y = Empty({m, n}, dtype);
-          kernels::matmul(a, ta, b, tb, &y);
+          kernels::matmul(a, ta, b, tb, false, &y);
           return std::vector<Tensor>{y};
         });
       }

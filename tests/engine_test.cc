@@ -1,12 +1,14 @@
 // The engine: what gradients are, when they are complete, what is freed.
 #include "autograd/engine.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "autograd/kernels/kernels.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/layout.h"
+#include "autograd/ops/loss.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/tensor/allocator.h"
@@ -340,6 +342,62 @@ TEST_F(EngineDeathTest, ShapesOfGradientsAreChecked) {
                "odd: gradients and inputs");
   x.AddGradientHook([wrong](const Tensor&) { return wrong; });
   EXPECT_DEATH(Backward(x), R"(a hook's gradient f32\[2, 2\] for f32\[1\])");
+}
+
+// Ops whose gradients are large add them to a leaf's sum themselves.
+TEST(EngineTest, ALeafWithASumGetsWhatALeafWithoutOneGets) {
+  const Tensor ids = RandomIds({9}, 5, 3);
+  const std::vector<std::function<Variable(const Variable&)>> uses = {
+      [](const Variable& w) {
+        return Matmul(Variable(RandomNormal({4, 5}, 1, DType::kF32)), w);
+      },
+      [](const Variable& w) {
+        return Linear(Variable(RandomNormal({4, 3}, 1, DType::kF32)), w);
+      },
+      [&](const Variable& w) { return Embedding(w, ids); },
+      [&](const Variable& w) {
+        return LinearCrossEntropy(
+            Variable(RandomNormal({9, 3}, 1, DType::kF32)), w, ids);
+      },
+  };
+  for (size_t i = 0; i < uses.size(); ++i) {
+    SCOPED_TRACE(i);
+    const Tensor value = RandomNormal({5, 3}, 2, DType::kF32);
+    const Variable free(value, true), bound(value, true);
+    Variable(bound).Bind(value, Zeros({5, 3}, DType::kF32));
+    Backward(uses[i](free));
+    Backward(uses[i](bound));
+    EXPECT_THAT(bound.gradient(), HasBitsOf(free.gradient()));
+    Backward(uses[i](bound));  // Adds.
+    Tensor twice = EmptyLike(value);
+    kernels::scale(free.gradient(), 2, &twice);
+    EXPECT_THAT(bound.gradient(), IsNear(twice, 1e-6));
+  }
+}
+
+// A hook is to see the whole gradient before it is added.
+TEST(EngineTest, AHookKeepsTheSumClosed) {
+  const Tensor value = RandomNormal({5, 3}, 2, DType::kF32);
+  const Variable w(value, true);
+  Variable(w).Bind(value, Zeros({5, 3}, DType::kF32));
+  w.AddGradientHook([](const Tensor& dy) { return ZerosLike(dy); });
+  Backward(Linear(Variable(RandomNormal({4, 3}, 1, DType::kF32)), w));
+  EXPECT_THAT(w.gradient(), HasBitsOf(Zeros({5, 3}, DType::kF32)));
+}
+
+// Nothing is computed for inputs that need no gradient.
+TEST(EngineTest, VjpsKnowWhatIsWanted) {
+  const Variable x = Leaf({1}), constant(FromVector<float>({2}, {1}));
+  Vjp::Uses seen;
+  const Variable y = Record("test", x.value(), {constant, x},
+                            [&](const Tensor& dy, const Vjp::Uses& uses) {
+                              seen = uses;
+                              return Gradients{Tensor(), dy};
+                            });
+  Backward(y);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_FALSE(seen[0].wanted);
+  EXPECT_TRUE(seen[1].wanted);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/ops/activation.h"
 #include "autograd/ops/arithmetic.h"
@@ -64,6 +65,15 @@ TEST(FusedOpTest, Linear) {
       [](const Inputs& in) { return Linear(in[0], in[1], in[2]); },
       [](const Inputs& in) { return Add(Matmul(in[0], in[1], true), in[2]); },
       {{2, 9, 33}, {17, 33}, {17}});
+}
+
+TEST(FusedOpTest, LinearWithResidual) {
+  ExpectSameMaths(
+      [](const Inputs& in) { return Linear(in[0], in[1], in[2], in[3]); },
+      [](const Inputs& in) {
+        return Add(Add(Matmul(in[0], in[1], true), in[2]), in[3]);
+      },
+      {{2, 9, 33}, {17, 33}, {17}, {2, 9, 17}});
 }
 
 TEST(FusedOpTest, Softmax) {
@@ -171,6 +181,34 @@ TEST(FusedOpTest, CrossEntropy) {
         return Sub(Log(Sum(Exp(x), -1)), picked);
       },
       {{13, 77}});
+}
+
+TEST(FusedOpTest, LinearCrossEntropy) {
+  Tensor targets = RandomIds({150}, 77, 1);
+  targets.data<int32_t>()[3] = -1;
+  for (int64_t chunk_logits : {int64_t{1}, int64_t{100 * 77}, kChunkLogits}) {
+    SCOPED_TRACE(chunk_logits);
+    ExpectSameMaths(
+        [&](const Inputs& in) {
+          return LinearCrossEntropy(in[0], in[1], targets, chunk_logits);
+        },
+        [&](const Inputs& in) {
+          return Sum(CrossEntropy(Linear(in[0], in[1]), targets));
+        },
+        {{150, 13}, {77, 13}});
+  }
+}
+
+TEST(LinearCrossEntropyTest, NeedsNoMemoryForAllLogits) {
+  const int64_t rows = 1024, vocab = 2048, chunk = 64;
+  const Variable x(RandomNormal({rows, 8}, 1), true);
+  const Variable weight(RandomNormal({vocab, 8}, 2), true);
+  const Tensor targets = RandomIds({rows}, vocab, 3);
+  Allocator& allocator = AllocatorFor(Device::Cpu());
+  const int64_t before = allocator.stats().live_bytes;
+  allocator.ResetPeak();
+  Backward(LinearCrossEntropy(x, weight, targets, chunk * vocab));
+  EXPECT_LT(allocator.stats().peak_bytes - before, 4 * rows * vocab / 4);
 }
 
 TEST(CrossEntropyTest, GradientIsSoftmaxMinusOneHot) {

@@ -76,7 +76,7 @@ TEST(MatmulTest, OutputsAreAssigned) {
       Tensor y =
           Filled({3, 5}, std::numeric_limits<double>::quiet_NaN(), dtype);
       kernels::matmul(Filled({3, inner}, 1, dtype), false,
-                      Filled({inner, 5}, 1, dtype), false, &y);
+                      Filled({inner, 5}, 1, dtype), false, false, &y);
       EXPECT_THAT(ToDoubles(y), Each(inner));
     }
   }
@@ -96,7 +96,7 @@ TEST(MatmulTest, TransposesOfBothOperands) {
   }
   for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
     Tensor y = Empty({5, 3}, dtype);
-    kernels::matmul(Cast(a, dtype), true, Cast(b, dtype), true, &y);
+    kernels::matmul(Cast(a, dtype), true, Cast(b, dtype), true, false, &y);
     EXPECT_THAT(y, IsNear(FromVector(wanted, {5, 3}),
                           dtype == DType::kBF16 ? 1e-2 : 1e-6));
   }

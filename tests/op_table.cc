@@ -110,6 +110,12 @@ Tensor TargetsWithGapsFor(const Variable& logits) {
   return targets;
 }
 
+// For LinearCrossEntropy of x and weight.
+Tensor HeadTargetsFor(const Variable& x, const Variable& weight, bool gaps) {
+  const Variable logits(Empty(x.shape().With(-1, weight.dim(0)), DType::kBF16));
+  return gaps ? TargetsWithGapsFor(logits) : TargetsFor(logits);
+}
+
 // A block with randomness, an input used twice, and a leaf of its own.
 Variable RecomputedBlock(const Inputs& in) {
   return Recompute(
@@ -337,6 +343,20 @@ std::vector<OpRow> MatmulRows() {
        linear,
        {{5, 30, 100}, {515, 100}, {515}}},
       {"Linear",
+       "residual",
+       [](const Inputs& in) { return Linear(in[0], in[1], in[2], in[3]); },
+       {{{2, 3}, {4, 3}, {4}, {2, 4}},
+        {{5}, {2, 5}, {2}, {2}},
+        {{2, 3, 5}, {7, 5}, {7}, {2, 3, 7}},
+        {{0, 3}, {2, 3}, {2}, {0, 2}},
+        {{2, 0}, {3, 0}, {3}, {2, 3}}},
+       {{5, 30, 100}, {515, 100}, {515}, {5, 30, 515}}},
+      {"Linear",
+       "residual_without_bias",
+       [](const Inputs& in) { return Linear(in[0], in[1], Variable(), in[2]); },
+       {{{2, 3}, {4, 3}, {2, 4}}, {{2, 0}, {3, 0}, {2, 3}}},
+       {{5, 30, 100}, {515, 100}, {5, 30, 515}}},
+      {"Linear",
        "without_bias",
        [](const Inputs& in) { return Linear(in[0], in[1]); },
        FirstTwo(linear),
@@ -425,6 +445,27 @@ std::vector<OpRow> OtherRows() {
        },
        {{{4, 3}}, {{2, 3, 5}}, {{1, 5}}},
        {{300, 515}}},
+      {"LinearCrossEntropy",
+       "",
+       [](const Inputs& in) {
+         return LinearCrossEntropy(in[0], in[1],
+                                   HeadTargetsFor(in[0], in[1], false));
+       },
+       {{{2, 3}, {5, 3}},
+        {{3}, {4, 3}},
+        {{2, 3, 2}, {7, 2}},
+        {{1, 1}, {1, 1}},
+        {{0, 3}, {5, 3}},
+        {{2, 0}, {5, 0}}},
+       {{130, 40}, {515, 40}}},
+      {"LinearCrossEntropy",
+       "chunks_and_ignored_targets",
+       [](const Inputs& in) {
+         return LinearCrossEntropy(in[0], in[1],
+                                   HeadTargetsFor(in[0], in[1], true), 1);
+       },
+       {{{4, 3}, {5, 3}}, {{70, 2}, {3, 2}}, {{1, 2}, {3, 2}}},
+       {{200, 40}, {515, 40}}},
       {"Recompute",
        "",
        RecomputedBlock,

@@ -46,6 +46,8 @@ NW_KERNEL(fill, Out y, double value);
 NW_KERNEL(copy, In x, Out y);             // Converts between dtypes.
 NW_KERNEL(scale, In x, double a, Out y);  // a x
 NW_KERNEL(accumulate, In x, Out y);       // y += x; dtypes may differ.
+// y += a x; a is one element of y's dtype, x's dtype may differ.
+NW_KERNEL(accumulate_scaled, In a, In x, Out y);
 NW_KERNEL(normal, Out y, RandomKey key, double std);  // N(0, std^2)
 
 // Element by element; a and b broadcast to the shape of y.
@@ -82,8 +84,12 @@ NW_KERNEL(copy_range, In x, int axis, int64_t from, Out y, int64_t to,
           int64_t count);
 
 // Matrices, the last two dimensions; op(a) is a or its transpose. Leading
-// dimensions equal, or none in b, which then serves all.
-NW_KERNEL(matmul, In a, bool ta, In b, bool tb, Out y);
+// dimensions equal, or none in b, which then serves all. y += with `add`. y of
+// bf16 matrices may be f32.
+NW_KERNEL(matmul, In a, bool ta, In b, bool tb, bool add, Out y);
+// x w' + bias + residual: x [R, C], w [N, C]; bias [N] and residual [R, N]
+// optional. Of bf16 x and w, y and residual are f32 or bf16, and so is bias.
+NW_KERNEL(linear, In x, In w, In bias, In residual, Out y);
 
 // Rows of w [V, C] by ids (i32) -> [ids.., C]; dw += in order of position.
 NW_KERNEL(embedding, In w, In ids, Out y);
@@ -120,6 +126,11 @@ NW_KERNEL(attention_grad, In q, In k, In v, In y, In lse, In dy, double scale,
 // ignored: its loss and gradient are 0. dlosses stat [R].
 NW_KERNEL(cross_entropy, In logits, In targets, Out losses, Out lse);
 NW_KERNEL(cross_entropy_grad, In logits, In targets, In lse, In dlosses,
+          Out dlogits);
+// Both in one pass, for losses that are summed: dlogits = softmax - one-hot, of
+// logits' dtype, and then perhaps logits itself, or bf16. Uses up the logits
+// (f32, f64).
+NW_KERNEL(cross_entropy_with_grad, Out logits, In targets, Out losses,
           Out dlogits);
 
 // Optimizers, in place over any range of the flat f32 (or f64) buffers.

@@ -102,15 +102,20 @@ Variable Embedding(const Variable& weight, const Tensor& ids) {
   dims.push_back(weight.dim(1));
   Tensor y = Empty(Shape(dims), weight.dtype(), weight.value().device());
   kernels::embedding(weight.value(), ids, &y);
-  return Record("embedding", y, {weight},
-                [shape = weight.shape(), ids](const Tensor& dy) {
-                  // bf16 would lose what a frequent id gathers.
-                  const bool narrow = dy.dtype() == DType::kBF16;
-                  Tensor dw = Zeros(shape, narrow ? DType::kF32 : dy.dtype(),
-                                    dy.device());
-                  kernels::embedding_grad(ids, dy, &dw);
-                  return Gradients{Cast(dw, dy.dtype())};
-                });
+  return Record(
+      "embedding", y, {weight},
+      [shape = weight.shape(), ids](const Tensor& dy, const Vjp::Uses& uses) {
+        if (Tensor sum = uses[0].sum; sum.defined()) {
+          kernels::embedding_grad(ids, dy, &sum);
+          return Gradients{Tensor()};
+        }
+        // bf16 would lose what a frequent id gathers.
+        const bool narrow = dy.dtype() == DType::kBF16;
+        Tensor dw =
+            Zeros(shape, narrow ? DType::kF32 : dy.dtype(), dy.device());
+        kernels::embedding_grad(ids, dy, &dw);
+        return Gradients{Cast(dw, dy.dtype())};
+      });
 }
 
 }  // namespace nextword

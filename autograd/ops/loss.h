@@ -12,6 +12,17 @@ namespace nextword {
 // (softmax - one-hot) times the row's.
 Variable CrossEntropy(const Variable& logits, const Tensor& targets);
 
+// The sum of CrossEntropy(x weight', targets), as a model's head computes it: x
+// [.., C], weight [V, C], targets i32 [..]; result [], f32 (f64 for f64 x).
+//
+// The logits [.., V] never exist as a whole: they are made, and with recording
+// on turned into gradients of x and weight, for as many rows at a time as make
+// up `chunk_logits` elements.
+inline constexpr int64_t kChunkLogits = int64_t{1} << 25;
+Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
+                            const Tensor& targets,
+                            int64_t chunk_logits = kChunkLogits);
+
 }  // namespace nextword
 
 #endif  // NEXTWORD_AUTOGRAD_OPS_LOSS_H_

@@ -10,8 +10,18 @@ namespace {
 Tensor Product(const Tensor& a, bool ta, const Tensor& b, bool tb,
                const Shape& shape) {
   Tensor y = Empty(shape, a.dtype(), a.device());
-  kernels::matmul(a, ta, b, tb, &y);
+  kernels::matmul(a, ta, b, tb, false, &y);
   return y;
+}
+
+// op(a) op(b) as the gradient of an input of `shape`.
+Tensor GradientProduct(const GradientUse& use, const Tensor& a, bool ta,
+                       const Tensor& b, bool tb, const Shape& shape) {
+  if (!use.wanted) return Tensor();
+  if (!use.sum.defined()) return Product(a, ta, b, tb, shape);
+  Tensor sum = use.sum;
+  kernels::matmul(a, ta, b, tb, true, &sum);
+  return Tensor();
 }
 
 // All but the last dimension as rows.
@@ -39,53 +49,63 @@ Variable Matmul(const Variable& a, const Variable& b, bool transpose_b) {
   CheckMatmul(a.value(), b.value(), transpose_b);
   const Shape shape = a.shape().With(-1, b.dim(transpose_b ? -2 : -1));
   Tensor y = Product(a.value(), false, b.value(), transpose_b, shape);
-  return Record(
-      "matmul", y, {a, b},
-      [a = a.value(), b = b.value(), transpose_b](const Tensor& dy) {
-        const Tensor da = Product(dy, false, b, !transpose_b, a.shape());
-        // A b that served all leading dimensions sums over them: one product
-        // of all rows.
-        const bool shared = b.shape().rank() == 2;
-        const Tensor rows_a = shared ? AsRows(a) : a;
-        const Tensor rows_dy = shared ? AsRows(dy) : dy;
-        const Tensor db =
-            transpose_b ? Product(rows_dy, true, rows_a, false, b.shape())
-                        : Product(rows_a, true, rows_dy, false, b.shape());
-        return Gradients{da, db};
-      });
+  return Record("matmul", y, {a, b},
+                [a = a.value(), b = b.value(), transpose_b](
+                    const Tensor& dy, const Vjp::Uses& uses) {
+                  const Tensor da = GradientProduct(uses[0], dy, false, b,
+                                                    !transpose_b, a.shape());
+                  // A b that served all leading dimensions sums over them: one
+                  // product of all rows.
+                  const bool shared = b.shape().rank() == 2;
+                  const Tensor rows_a = shared ? AsRows(a) : a;
+                  const Tensor rows_dy = shared ? AsRows(dy) : dy;
+                  const Tensor db =
+                      transpose_b ? GradientProduct(uses[1], rows_dy, true,
+                                                    rows_a, false, b.shape())
+                                  : GradientProduct(uses[1], rows_a, true,
+                                                    rows_dy, false, b.shape());
+                  return Gradients{da, db};
+                });
 }
 
-Variable Linear(const Variable& x, const Variable& weight,
-                const Variable& bias) {
+Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
+                const Variable& residual) {
   NW_CHECK(weight.shape().rank() == 2 && x.shape().rank() >= 1 &&
            x.dim(-1) == weight.dim(1) && x.dtype() == weight.dtype())
       << "linear of " << x.value() << " with weight " << weight.value();
   NW_CHECK(!bias.defined() || bias.shape() == Shape({weight.dim(0)}))
       << "linear with weight " << weight.value() << " and bias "
       << bias.value();
+  const Shape shape = x.shape().With(-1, weight.dim(0));
+  NW_CHECK(!residual.defined() || residual.shape() == shape)
+      << "linear of " << x.value() << " with weight " << weight.value()
+      << " and residual " << residual.value();
   const Tensor rows = AsRows(x.value());
-  Tensor y =
-      Product(rows, false, weight.value(), true, {rows.dim(0), weight.dim(0)});
-  if (bias.defined()) {
-    Tensor sum = EmptyLike(y);
-    kernels::add(y, bias.value(), &sum);
-    y = sum;
-  }
+  const DType dtype = residual.defined() ? residual.dtype() : x.dtype();
+  Tensor y = Empty({rows.dim(0), weight.dim(0)}, dtype, x.value().device());
+  kernels::linear(rows, weight.value(),
+                  bias.defined() ? bias.value() : Tensor(),
+                  residual.defined() ? AsRows(residual.value()) : Tensor(), &y);
   std::vector<Variable> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
+  if (residual.defined()) inputs.push_back(residual);
   return Record(
-      "linear", y.Reshape(x.shape().With(-1, weight.dim(0))), inputs,
-      [rows, shape = x.shape(), w = weight.value(),
-       has_bias = bias.defined()](const Tensor& dy) {
-        const Tensor dy_rows = AsRows(dy);
-        Gradients gradients = {
-            Product(dy_rows, false, w, false, rows.shape()).Reshape(shape),
-            Product(dy_rows, true, rows, false, w.shape())};
+      "linear", y.Reshape(shape), inputs,
+      [rows, shape = x.shape(), w = weight.value(), has_bias = bias.defined(),
+       has_residual = residual.defined()](const Tensor& dy,
+                                          const Vjp::Uses& uses) {
+        const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+        Tensor dx =
+            GradientProduct(uses[0], dy_rows, false, w, false, rows.shape());
+        if (dx.defined()) dx = dx.Reshape(shape);
+        Gradients gradients = {dx, GradientProduct(uses[1], dy_rows, true, rows,
+                                                   false, w.shape())};
         if (has_bias) {
           Tensor db = Empty({w.dim(0)}, dy.dtype(), dy.device());
-          kernels::sum_to(dy_rows, &db);
+          kernels::sum_to(AsRows(dy), &db);
           gradients.push_back(db);
         }
+        if (has_residual) gradients.push_back(dy);
         return gradients;
       });
 }

@@ -10,10 +10,13 @@ namespace nextword {
 // gives [.., m, n]. Leading dimensions are equal, or b has none.
 Variable Matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 
-// x weight' + bias: x [.., in], weight [out, in], bias [out] or undefined;
-// result [.., out].
+// x weight' + bias + residual: x [.., in], weight [out, in], bias [out] and
+// residual [.., out] may be undefined; result [.., out], of residual's dtype or
+// else x's. x and weight are of one dtype; for bf16 ones, sums are f32 and
+// bias and residual may be.
 Variable Linear(const Variable& x, const Variable& weight,
-                const Variable& bias = Variable());
+                const Variable& bias = Variable(),
+                const Variable& residual = Variable());
 
 }  // namespace nextword
 

@@ -20,12 +20,13 @@ Variable Recompute(std::function<Variable(const Variable&)> function,
   if (y.requires_grad()) return y;  // It computes nothing.
   // The vjp holds Variables, against the rule: they are inputs, so there is no
   // cycle, and the function holds most of them anyway.
-  return Record(
-      "recompute", y.value(), uses,
-      [function = std::move(function), input, uses](const Tensor& dy) {
-        const GradModeScope grad(true);
-        return Differentiate(function(input), dy, uses);
-      });
+  return Record("recompute", y.value(), uses,
+                [function = std::move(function), input, inputs = uses](
+                    const Tensor& dy, const Vjp::Uses& gradient_uses) {
+                  const GradModeScope grad(true);
+                  return Differentiate(function(input), dy, inputs,
+                                       gradient_uses);
+                });
 }
 
 }  // namespace nextword

@@ -28,18 +28,29 @@ struct MatrixView {
 };
 
 // c [m, n] = alpha a [m, k] b [k, n] + beta c on the calling thread alone. c
-// has rows `stride_c` elements apart. T is float, double or BFloat16 (with
-// float accumulation; alpha must then be 1 and beta 0).
+// has rows `stride_c` elements apart. T is float or double.
 template <typename T>
 void SerialGemm(int64_t m, int64_t n, int64_t k, double alpha, MatrixView<T> a,
                 MatrixView<T> b, double beta, T* c, int64_t stride_c);
 
-// c [m, n] = a b for each of `batch` products, on all threads. The matrices of
-// consecutive products lie batch_stride_x elements apart.
-template <typename T>
+// What is added to a product. Each may be absent; all may be given for float
+// and double results, none but a bias for BFloat16 ones.
+template <typename U>
+struct Addends {
+  bool itself = false;                   // The result's former value.
+  const ComputeType<U>* bias = nullptr;  // [n], to each row.
+  const U* residual = nullptr;           // [m, n], rows n apart.
+};
+
+// c [m, n] = a b + addends for each of `batch` products, on all threads. The
+// matrices of consecutive products lie batch_stride_x elements apart; addends
+// other than the result itself serve one product only. T, the inputs' type, is
+// float, double or BFloat16 (with float accumulation); U is T, or float for
+// BFloat16 inputs.
+template <typename T, typename U>
 void Gemm(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a,
-          int64_t batch_stride_a, MatrixView<T> b, int64_t batch_stride_b,
-          T* c);
+          int64_t batch_stride_a, MatrixView<T> b, int64_t batch_stride_b, U* c,
+          const Addends<U>& addends = {});
 
 }  // namespace nextword::kernels
 

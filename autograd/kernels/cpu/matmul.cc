@@ -1,4 +1,6 @@
 // Matrix products: shapes and transposes here, arithmetic in gemm.
+#include <type_traits>
+
 #include "autograd/base/check.h"
 #include "autograd/kernels/cpu/gemm.h"
 #include "autograd/kernels/kernels.h"
@@ -10,7 +12,20 @@ int64_t NumMatrices(In x) {
   return x.shape().rank() == 2 ? 1 : x.shape().NumelBefore(-2);
 }
 
-void Matmul(In a, bool ta, In b, bool tb, Out y) {
+// Calls f(T{}, U{}) with the types of inputs and result.
+template <typename F>
+void DispatchProduct(const char* op, DType inputs, DType result, const F& f) {
+  DispatchFloat(inputs, op, [&](auto tag) {
+    using T = decltype(tag);
+    if (result == inputs) return f(T{}, T{});
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      if (result == DType::kF32) return f(T{}, float{});
+    }
+    NW_CHECK(false) << op << " of " << inputs << " into " << result;
+  });
+}
+
+void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
   int64_t batch = NumMatrices(a);
   int64_t m = y->dim(-2);
   const int64_t n = y->dim(-1);
@@ -21,16 +36,41 @@ void Matmul(In a, bool ta, In b, bool tb, Out y) {
     batch = 1;
   }
   if (y->numel() == 0) return;
-  DispatchFloat(a.dtype(), "matmul", [&](auto tag) {
-    using T = decltype(tag);
-    Gemm<T>(batch, m, n, k, {a.data<T>(), a.dim(-1), ta}, a.dim(-1) * a.dim(-2),
-            {b.data<T>(), b.dim(-1), tb}, shared_b ? 0 : b.dim(-1) * b.dim(-2),
-            y->data<T>());
+  DispatchProduct("matmul", a.dtype(), y->dtype(), [&](auto in, auto out) {
+    using T = decltype(in);
+    using U = decltype(out);
+    NW_CHECK(!add || !(std::is_same_v<U, BFloat16>))
+        << "matmul: sums are not kept in bf16";
+    Gemm<T, U>(batch, m, n, k, {a.data<T>(), a.dim(-1), ta},
+               a.dim(-1) * a.dim(-2), {b.data<T>(), b.dim(-1), tb},
+               shared_b ? 0 : b.dim(-1) * b.dim(-2), y->data<U>(),
+               {.itself = add});
+  });
+}
+
+void Linear(In x, In w, In bias, In residual, Out y) {
+  if (y->numel() == 0) return;
+  DispatchProduct("linear", x.dtype(), y->dtype(), [&](auto in, auto out) {
+    using T = decltype(in);
+    using U = decltype(out);
+    using C = ComputeType<U>;
+    Addends<U> addends;
+    Tensor wide_bias;
+    if (bias.defined()) {
+      wide_bias = Cast(bias, DTypeOf<C>::value);
+      addends.bias = wide_bias.data<C>();
+    }
+    constexpr bool kNarrow = std::is_same_v<U, BFloat16>;
+    if (residual.defined() && !kNarrow) addends.residual = residual.data<U>();
+    Gemm<T, U>(1, x.dim(0), w.dim(0), x.dim(1), {x.data<T>(), x.dim(1), false},
+               0, {w.data<T>(), w.dim(1), true}, 0, y->data<U>(), addends);
+    if (residual.defined() && kNarrow) accumulate(residual, y);
   });
 }
 
 [[maybe_unused]] const bool registered =
-    matmul.Register(DeviceType::kCpu, Matmul);
+    matmul.Register(DeviceType::kCpu, Matmul) &&
+    linear.Register(DeviceType::kCpu, Linear);
 
 }  // namespace
 }  // namespace nextword::kernels

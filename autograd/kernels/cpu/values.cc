@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
@@ -76,6 +77,32 @@ void Accumulate(In x, Out y) {
   });
 }
 
+template <typename T, typename U>
+void AccumulateScaledRange(U a, const T* __restrict x, U* __restrict y,
+                           int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] += a * static_cast<U>(x[i]);
+}
+
+void AccumulateScaled(In a, In x, Out y) {
+  NW_CHECK(a.dtype() == y->dtype() && a.numel() == 1)
+      << "accumulate_scaled by " << a << " into " << *y;
+  DispatchFloat(x.dtype(), "accumulate_scaled", [&](auto from) {
+    DispatchFloat(y->dtype(), "accumulate_scaled", [&](auto to) {
+      using U = decltype(to);
+      if constexpr (std::is_same_v<U, BFloat16>) {
+        NW_CHECK(false) << "accumulate_scaled: sums are not kept in bf16";
+      } else {
+        const auto* const px = x.data<decltype(from)>();
+        U* const py = y->data<U>();
+        const U factor = *a.data<U>();
+        ParallelFor(x.numel(), kChunk, [=](int64_t begin, int64_t end) {
+          AccumulateScaledRange(factor, px + begin, py + begin, end - begin);
+        });
+      }
+    });
+  });
+}
+
 // Box-Muller: two normal values from two uniform ones.
 void Normal(Out y, RandomKey key, double std) {
   DispatchFloat(y->dtype(), "normal", [&](auto tag) {
@@ -141,6 +168,7 @@ namespace {
 NW_REGISTER_CPU(fill, Fill);
 NW_REGISTER_CPU(copy, Copy);
 NW_REGISTER_CPU(accumulate, Accumulate);
+NW_REGISTER_CPU(accumulate_scaled, AccumulateScaled);
 NW_REGISTER_CPU(normal, Normal);
 NW_REGISTER_CPU(dropout, Dropout);
 }  // namespace
