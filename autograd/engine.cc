@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/base/check.h"
+#include "autograd/base/trace.h"
 #include "autograd/kernels/kernels.h"
 
 namespace nextword {
@@ -94,6 +95,7 @@ Gradients RunVjp(Node* node, const Tensor& gradient) {
   NW_CHECK(vjp != nullptr)
       << node->op << ": Backward through a graph that was already used";
   if (!gradient.defined()) return Gradients(node->inputs.size());
+  const trace::Span span("backward", node->op);
   Gradients gradients = vjp(gradient);
   NW_CHECK_EQ(gradients.size(), node->inputs.size())
       << node->op << ": gradients and inputs";
