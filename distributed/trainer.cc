@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "autograd/base/file.h"
 #include "autograd/base/status.h"
+#include "autograd/base/trace.h"
 #include "configs/batch_config.h"
 #include "configs/model_config.h"
 #include "distributed/batch.h"
@@ -92,6 +93,7 @@ absl::Status Trainer::Log(const StepResult& result) {
 }
 
 absl::Status Trainer::EvaluateHeldOut() {
+  const trace::Span span("step", "evaluate");
   const Evaluation evaluation = Evaluate(learner_->model(), *data_.held_out,
                                          config_.batch().micro_batch(),
                                          config_.evaluation().max_sequences());
@@ -105,6 +107,7 @@ absl::Status Trainer::EvaluateHeldOut() {
 }
 
 absl::Status Trainer::Sample() {
+  const trace::Span span("step", "sample");
   const SampleConfig& sample = config_.sample();
   std::vector<int32_t> prompt = {data_.tokenizer.end_of_text_id()};
   if (!sample.prompt().empty()) {
@@ -129,6 +132,7 @@ absl::Status Trainer::Sample() {
 }
 
 absl::Status Trainer::Save() {
+  const trace::Span span("step", "save");
   if (!std::isfinite(GlobalNorm(parameters().values()))) {
     return absl::DataLossError(absl::StrFormat(
         "step %d: some weights are not finite; they are not saved, the run "
