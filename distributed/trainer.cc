@@ -29,10 +29,18 @@ namespace nextword {
 
 absl::Status Trainer::Run() {
   while (step() < config_.steps()) {
+    profiler_.BeforeStep();
     NW_ASSIGN_OR_RETURN(const StepResult result, TrainStep());
     NW_RETURN_IF_ERROR(AfterStep(result));
+    NW_RETURN_IF_ERROR(profiler_.AfterStep(&progress_));
   }
   return absl::OkStatus();
+}
+
+void Trainer::Profile(int64_t steps, const std::string& path) {
+  profiler_ = Profiler(
+      steps, config_.steps() - step(),
+      path.empty() ? absl::StrCat(config_.run_dir(), "/profile.json") : path);
 }
 
 absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
