@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/base/check.h"
+#include "autograd/base/trace.h"
 #include "autograd/kernels/kernels.h"
 
 namespace nextword {
@@ -115,6 +116,7 @@ Gradients RunVjp(Node* node, const Tensor& gradient, const Stops& stops) {
   for (const NodePtr& input : node->inputs) {
     uses.push_back(UseOf(input.get(), stops));
   }
+  const trace::Span span("backward", node->op);
   Gradients gradients = vjp(gradient, uses);
   NW_CHECK_EQ(gradients.size(), node->inputs.size())
       << node->op << ": gradients and inputs";

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "autograd/base/status.h"
+#include "autograd/base/trace.h"
 #include "autograd/engine.h"
 #include "configs/batch_config.h"
 #include "layers/model_cost.h"
@@ -55,6 +56,7 @@ void Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
 }
 
 absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read) {
+  const trace::Span span("step", "step");
   const LossSum loss = SumGradients(read);
   NW_ASSIGN_OR_RETURN(const StepResult result, Update(loss));
   ++step_;
@@ -72,28 +74,42 @@ LossSum Learner::SumGradients(const BatchReader& read) {
       lane_loss.Add(AddMicroBatch(sequence, read));
       sequence += batch.micro_batch();
     }
+    const trace::Span span("step", "reduce");
     reducer_->FinishLane(lane_loss, batch.lanes());
   }
   return reducer_->Finish();
 }
 
 LossSum Learner::AddMicroBatch(int64_t first_in_step, const BatchReader& read) {
+  const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
+  const Variable loss = Forward(batch, first_in_step);
+  const LossSum sum{*loss.value().data<float>(), batch.CountTargets()};
+  const trace::Span span("step", "backward");
+  Backward(loss);
+  return sum;
+}
+
+Batch Learner::ReadBatch(uint64_t first, const BatchReader& read) const {
+  const trace::Span span("step", "data");
   Batch batch(config_.batch().micro_batch(),
               SequenceLength(config_.batch(), config_.model()),
               config_.data().document_mask());
-  read(next_sequence_ + first_in_step, &batch);
+  read(first, &batch);
+  return batch;
+}
+
+Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
+  const trace::Span span("step", "forward");
   layers::ForwardContext context;
   context.dropout = config_.model().dropout();
   context.random = {.seed = config_.seed(),
                     .step = static_cast<uint64_t>(step_),
                     .sample = static_cast<uint32_t>(first_in_step)};
-  const Variable loss = SumLoss(model_, batch, context);
-  const LossSum sum{*loss.value().data<float>(), batch.CountTargets()};
-  Backward(loss);
-  return sum;
+  return SumLoss(model_, batch, context);
 }
 
 absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
+  const trace::Span span("step", "update");
   // Gradients are those of the sum; the update wants those of the mean.
   const double mean = 1.0 / static_cast<double>(loss.tokens);
   const double norm = GlobalNorm(parameters_->gradients()) * mean;

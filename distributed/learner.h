@@ -46,7 +46,9 @@ class Learner {
   void ResumeAt(int64_t step, uint64_t next_sequence);
 
   // One step on the sequences that come next. Error: loss or gradients are not
-  // finite; weights and moments are then as before.
+  // finite; weights and moments are then as before. In a trace, the step and
+  // its phases (data, forward, backward, reduce, update) are spans of category
+  // "step".
   absl::StatusOr<StepResult> Step(const BatchReader& read);
 
   int64_t step() const { return step_; }  // Steps done.
@@ -60,6 +62,8 @@ class Learner {
 
   LossSum SumGradients(const BatchReader& read);
   LossSum AddMicroBatch(int64_t first_in_step, const BatchReader& read);
+  Batch ReadBatch(uint64_t first, const BatchReader& read) const;
+  Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
 
   const TrainConfig config_;

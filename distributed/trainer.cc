@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "autograd/base/file.h"
 #include "autograd/base/status.h"
+#include "autograd/base/trace.h"
 #include "configs/batch_config.h"
 #include "configs/model_config.h"
 #include "distributed/batch.h"
@@ -28,10 +29,18 @@ namespace nextword {
 
 absl::Status Trainer::Run() {
   while (step() < config_.steps()) {
+    profiler_.BeforeStep();
     NW_ASSIGN_OR_RETURN(const StepResult result, TrainStep());
     NW_RETURN_IF_ERROR(AfterStep(result));
+    NW_RETURN_IF_ERROR(profiler_.AfterStep(&progress_));
   }
   return absl::OkStatus();
+}
+
+void Trainer::Profile(int64_t steps, const std::string& path) {
+  profiler_ = Profiler(
+      steps, config_.steps() - step(),
+      path.empty() ? absl::StrCat(config_.run_dir(), "/profile.json") : path);
 }
 
 absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
@@ -92,6 +101,7 @@ absl::Status Trainer::Log(const StepResult& result) {
 }
 
 absl::Status Trainer::EvaluateHeldOut() {
+  const trace::Span span("step", "evaluate");
   const Evaluation evaluation = Evaluate(learner_->model(), *data_.held_out,
                                          config_.batch().micro_batch(),
                                          config_.evaluation().max_sequences());
@@ -105,6 +115,7 @@ absl::Status Trainer::EvaluateHeldOut() {
 }
 
 absl::Status Trainer::Sample() {
+  const trace::Span span("step", "sample");
   const SampleConfig& sample = config_.sample();
   std::vector<int32_t> prompt = {data_.tokenizer.end_of_text_id()};
   if (!sample.prompt().empty()) {
@@ -129,6 +140,7 @@ absl::Status Trainer::Sample() {
 }
 
 absl::Status Trainer::Save() {
+  const trace::Span span("step", "save");
   if (!std::isfinite(GlobalNorm(parameters().values()))) {
     return absl::DataLossError(absl::StrFormat(
         "step %d: some weights are not finite; they are not saved, the run "

@@ -21,6 +21,7 @@
 #include "distributed/corpus_data.h"
 #include "distributed/learner.h"
 #include "distributed/metrics.h"
+#include "distributed/profiler.h"
 #include "distributed/progress.h"
 #include "distributed/run_lock.h"
 
@@ -37,6 +38,10 @@ class Trainer {
 
   // Trains to the last step, evaluating, sampling and saving on the way.
   absl::Status Run();
+
+  // Makes Run trace `steps` steps, after two that warm up where there are
+  // enough, into `path`; empty means profile.json in the run's folder.
+  void Profile(int64_t steps, const std::string& path);
 
   int64_t step() const { return learner_->step(); }
   const Parameters& parameters() const { return learner_->parameters(); }
@@ -70,6 +75,7 @@ class Trainer {
   std::optional<RunLock> lock_;
   std::optional<MetricsFile> metrics_;  // From the end of Create on.
   Progress progress_;
+  Profiler profiler_;
   std::unique_ptr<Learner> learner_;
   double flops_per_token_;
   double matmul_peak_;

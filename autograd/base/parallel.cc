@@ -14,7 +14,8 @@ void SetNumThreads(int threads) {
 
 int NumThreads() { return omp_get_max_threads(); }
 
-void ForEachOnOwnThreads(int64_t n, const std::function<void(int64_t)>& body) {
+void ForEachOnOwnThreads(int64_t n, const trace::Origin& origin,
+                         const std::function<void(int64_t)>& body) {
   thread_local bool inside = false;
   if (inside) {
     for (int64_t i = 0; i < n; ++i) body(i);
@@ -22,6 +23,7 @@ void ForEachOnOwnThreads(int64_t n, const std::function<void(int64_t)>& body) {
   }
   std::atomic<int64_t> next{0};
   const auto work = [&] {
+    const trace::WorkerSpan span(origin);
     inside = true;
     for (int64_t i = next++; i < n; i = next++) body(i);
     inside = false;

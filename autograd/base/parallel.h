@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "autograd/base/trace.h"
+
 namespace nextword {
 
 // Threads that parallel loops use from now on; 0 means one per processor.
@@ -25,7 +27,8 @@ inline int64_t NumChunks(int64_t n, int64_t chunk) {
 // ParallelForEach under ThreadSanitizer, which cannot see into OpenMP's runtime
 // and would take each of its loops for a race: threads of our own, so that
 // races between the iterations themselves are found.
-void ForEachOnOwnThreads(int64_t n, const std::function<void(int64_t)>& body);
+void ForEachOnOwnThreads(int64_t n, const trace::Origin& origin,
+                         const std::function<void(int64_t)>& body);
 
 // Operations below which waking threads costs more than it gains: about 10
 // microseconds of work.
@@ -41,11 +44,16 @@ void ParallelForEach(int64_t n, const Body& body,
     for (int64_t i = 0; i < n; ++i) body(i);
     return;
   }
+  const trace::Origin origin;
 #ifdef __SANITIZE_THREAD__
-  ForEachOnOwnThreads(n, body);
+  ForEachOnOwnThreads(n, origin, body);
 #else
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t i = 0; i < n; ++i) body(i);
+#pragma omp parallel
+  {
+    const trace::WorkerSpan span(origin);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t i = 0; i < n; ++i) body(i);
+  }
 #endif
 }
 

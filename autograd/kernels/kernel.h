@@ -3,11 +3,13 @@
 // A kernel is declared once, in kernels.h; each device's library registers its
 // implementation while the program starts, so that a build without a device
 // needs no stubs. A call goes to the device of the first Tensor among the
-// arguments. Immutable after start, so thread-safe.
+// arguments, in a trace span of the kernel's name. Immutable after start, so
+// thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 
 #include "autograd/base/check.h"
+#include "autograd/base/trace.h"
 #include "autograd/tensor/device.h"
 #include "autograd/tensor/tensor.h"
 
@@ -31,6 +33,7 @@ class Kernel<void(Args...)> {
     NW_CHECK(function != nullptr)
         << "kernel " << name_ << " has no implementation for "
         << DeviceTypeName(type);
+    const trace::Span span("kernel", name_);
     function(args...);
   }
 

@@ -1,5 +1,6 @@
 #include "tools/commands/train.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,8 @@ namespace {
 struct Options {
   ConfigOptions config;
   std::string resume = "none";
+  int64_t profiled_steps = 0;
+  std::string profile_path;
 };
 
 absl::Status Train(const Options& options) {
@@ -21,6 +24,9 @@ absl::Status Train(const Options& options) {
                       options.config.Load(ConfigUse::kTrain));
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(config, options.resume));
+  if (options.profiled_steps > 0) {
+    trainer->Profile(options.profiled_steps, options.profile_path);
+  }
   return trainer->Run();
 }
 
@@ -31,7 +37,8 @@ void AddTrainCommand(CLI::App& app, absl::Status* status) {
   ShowExample(*command,
               "nextword train --config configs/quickstart.textproto\n"
               "nextword train --config my.textproto --set steps=200 "
-              "--resume auto");
+              "--resume auto\n"
+              "nextword train --config my.textproto --profile 5");
   auto options = std::make_shared<Options>();
   options->config.AddTo(*command);
   command
@@ -41,6 +48,18 @@ void AddTrainCommand(CLI::App& app, absl::Status* status) {
                    "path of a checkpoint or a run")
       ->type_name("auto|none|PATH")
       ->capture_default_str();
+  CLI::Option* const profile =
+      command
+          ->add_option("--profile", options->profiled_steps,
+                       "Trace this many steps, after the first two, into a "
+                       "file for Perfetto or chrome://tracing")
+          ->type_name("STEPS")
+          ->check(CLI::Range(1, 1'000'000));
+  command
+      ->add_option("--profile-file,--profile_file", options->profile_path,
+                   "That file; RUN_DIR/profile.json if not given")
+      ->type_name("FILE")
+      ->needs(profile);
   command->callback([options, status] { *status = Train(*options); });
 }
 

@@ -1,0 +1,121 @@
+// Spans of time: which thread did what, from when to when.
+//
+// While tracing is off, a span costs one relaxed atomic load. While it is on,
+// each thread appends its spans to a log of its own, without a lock. Spans of
+// one thread nest. Span is thread-safe; Start, Stop and Collect are for one
+// thread at a time. Logs live as long as the process.
+#ifndef NEXTWORD_AUTOGRAD_BASE_TRACE_H_
+#define NEXTWORD_AUTOGRAD_BASE_TRACE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace nextword::trace {
+
+class ThreadLog;
+
+// Number of the tracing under way, from 1 on; 0 while tracing is off.
+inline constinit std::atomic<int64_t> current_session{0};
+
+inline bool IsOn() {
+  return current_session.load(std::memory_order_relaxed) != 0;
+}
+
+// Starts to record, and forgets what was recorded before.
+void Start();
+
+// Ends it. Spans that are open stay out, and so do those that open from now on.
+void Stop();
+
+// A span from construction to destruction. `category` and `name` are plain
+// words that outlive the tracing, such as literals.
+class Span {
+ public:
+  Span(const char* category, const char* name) {
+    if (IsOn()) [[unlikely]] {
+      Open(category, name);
+    }
+  }
+  ~Span() {
+    if (log_ != nullptr) [[unlikely]] {
+      Close();
+    }
+  }
+  Span(const Span&) = delete;
+  Span& operator=(const Span&) = delete;
+
+ protected:
+  Span() = default;
+  void Open(const char* category, const char* name);
+
+ private:
+  friend class Origin;
+  void Close();
+
+  ThreadLog* log_ = nullptr;  // Null for a span that is not recorded.
+  Span* outer_;               // The span that was open when this one opened.
+  const char* category_;
+  const char* name_;
+  int64_t session_;
+  int64_t start_;
+  int64_t nested_;  // Time of the spans right inside this one.
+};
+
+// Where a parallel loop starts: the innermost span of the calling thread.
+class Origin {
+ public:
+  Origin() {
+    if (IsOn()) [[unlikely]] {
+      Find();
+    }
+  }
+
+ private:
+  friend class WorkerSpan;
+  void Find();
+
+  const char* name_ = nullptr;  // Null where nothing is to be recorded.
+  const ThreadLog* log_ = nullptr;
+};
+
+// On the threads that help with a loop, a span of category "worker" with the
+// name of the span that the loop is in. Nothing on the calling thread itself.
+class WorkerSpan : public Span {
+ public:
+  explicit WorkerSpan(const Origin& origin) {
+    if (origin.name_ != nullptr) [[unlikely]] {
+      OpenOn(origin);
+    }
+  }
+
+ private:
+  void OpenOn(const Origin& origin);
+};
+
+// Times are in nanoseconds since Start.
+struct SpanRecord {
+  const char* category;
+  const char* name;
+  int64_t start;
+  int64_t duration;
+  int64_t self;  // The duration without the spans nested in it.
+};
+
+struct ThreadTrace {
+  int64_t id;        // The system's.
+  std::string name;  // "main", or "thread N" in order of their first spans.
+  std::vector<SpanRecord> spans;  // In the order in which they ended.
+  int64_t dropped = 0;            // Spans beyond kMaxSpans.
+};
+
+// Spans that are kept for each thread.
+inline constexpr int64_t kMaxSpans = int64_t{1} << 22;
+
+// What was recorded since the last Start, by thread.
+std::vector<ThreadTrace> Collect();
+
+}  // namespace nextword::trace
+
+#endif  // NEXTWORD_AUTOGRAD_BASE_TRACE_H_
