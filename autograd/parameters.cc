@@ -26,6 +26,25 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
   }
 }
 
+void Parameters::ComputeIn(DType dtype) {
+  const bool narrow = dtype != values_.dtype();
+  NW_CHECK(!narrow || dtype == DType::kBF16) << "computing in " << dtype;
+  if (narrow) {
+    if (!copies_.defined()) {
+      copies_ = Empty({numel()}, dtype, values_.device());
+    }
+    kernels::copy(values_, &copies_);
+  } else {
+    copies_ = Tensor();
+  }
+  for (Entry& entry : entries_) {
+    if (!entry.is_matrix()) continue;
+    entry.variable.Bind(
+        (narrow ? copies_ : values_).View(entry.offset, entry.shape()),
+        gradients_.View(entry.offset, entry.shape()));
+  }
+}
+
 void Parameters::ZeroGradients() { kernels::fill(&gradients_, 0.0); }
 
 }  // namespace nextword

@@ -1,8 +1,10 @@
 // Parameters: a model's weights as named views over flat buffers.
 //
 // Values lie in one buffer and gradients in another, both in registration
-// order, without gaps. Reduction, sharding, clipping and optimizers work on
-// ranges of them. Not thread-safe.
+// order, without gaps. For mixed precision a third buffer holds the matrices as
+// bf16: leaves then compute with these copies, while gradients add up, and the
+// optimizer works, at full precision. Reduction, sharding, clipping and
+// optimizers work on ranges of them. Not thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_PARAMETERS_H_
 #define NEXTWORD_AUTOGRAD_PARAMETERS_H_
 
@@ -27,6 +29,7 @@ class Parameters {
     Variable variable;
     int64_t offset;  // Into the flat buffers, in elements.
 
+    const Shape& shape() const { return variable.shape(); }
     int64_t numel() const { return variable.value().numel(); }
     bool is_matrix() const { return variable.shape().rank() >= 2; }
   };
@@ -42,6 +45,18 @@ class Parameters {
   // Flat, [numel].
   const Tensor& values() const { return values_; }
   const Tensor& gradients() const { return gradients_; }
+  // bf16, flat, of matrices only; undefined unless computing in bf16.
+  const Tensor& copies() const { return copies_; }
+
+  // A parameter at full precision: a view of values().
+  Tensor ValueOf(const Entry& entry) const {
+    return values_.View(entry.offset, entry.shape());
+  }
+
+  // From now on matrices compute as `dtype`, which is that of values() or bf16,
+  // with the values that they have. Again after values were changed by others
+  // than the optimizer.
+  void ComputeIn(DType dtype);
 
   void ZeroGradients();
 
@@ -49,6 +64,7 @@ class Parameters {
   std::vector<Entry> entries_;
   Tensor values_;
   Tensor gradients_;
+  Tensor copies_;
 };
 
 }  // namespace nextword

@@ -34,6 +34,10 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
       need.moments / 1e9, need.activations / 1e9, has / 1e9));
 }
 
+DType ComputeDTypeOf(const TrainConfig& config) {
+  return config.compute_dtype() == BF16 ? DType::kBF16 : DType::kF32;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
@@ -50,7 +54,13 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model)
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get())),
       reducer_(std::make_unique<GradientReducer>(parameters_.get())) {}
 
+void Learner::Initialize() {
+  model_.Initialize(config_.seed());
+  parameters_->ComputeIn(ComputeDTypeOf(config_));
+}
+
 void Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
+  parameters_->ComputeIn(ComputeDTypeOf(config_));
   step_ = step;
   next_sequence_ = next_sequence;
 }
@@ -66,7 +76,7 @@ absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read) {
 
 LossSum Learner::SumGradients(const BatchReader& read) {
   const BatchConfig& batch = config_.batch();
-  parameters_->ZeroGradients();
+  // The gradients are zero: at first, and after every update.
   int64_t sequence = 0;  // Within the step.
   for (int lane = 0; lane < batch.lanes(); ++lane) {
     LossSum lane_loss;

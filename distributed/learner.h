@@ -40,9 +40,10 @@ class Learner {
       const TrainConfig& config, const ModelConfig& model);
 
   // Random weights of the config's seed.
-  void Initialize() { model_.Initialize(config_.seed()); }
+  void Initialize();
 
-  // Goes on after `step` steps, with sequence `next_sequence`.
+  // Goes on after `step` steps, with sequence `next_sequence`; the checkpoint's
+  // weights and moments are in place.
   void ResumeAt(int64_t step, uint64_t next_sequence);
 
   // One step on the sequences that come next. Error: loss or gradients are not

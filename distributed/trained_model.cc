@@ -10,7 +10,7 @@ namespace nextword {
 std::vector<NamedTensor> NamedWeights(const Parameters& parameters) {
   std::vector<NamedTensor> weights;
   for (const Parameters::Entry& entry : parameters.entries()) {
-    weights.push_back({entry.name, entry.variable.value()});
+    weights.push_back({entry.name, parameters.ValueOf(entry)});
   }
   return weights;
 }

@@ -24,6 +24,9 @@ class Attention : public Module {
   Variable Forward(const Variable& x, const ForwardContext& context,
                    const std::string& prefix, const Variable& residual) const;
 
+  // What x has to be.
+  DType dtype() const { return qkv_.dtype(); }
+
  private:
   // Heads [begin, begin + count) of the fused projection [B, T, .., D].
   Variable Heads(const Variable& qkv, int64_t begin, int64_t count) const;

@@ -23,10 +23,6 @@ Variable Embedding::Forward(const Tensor& ids) const {
   return nextword::Embedding(weight_, ids);
 }
 
-Variable Embedding::Rows(int64_t begin, int64_t end) const {
-  return Slice(weight_, 0, begin, end);
-}
-
 Norm::Norm(const ModelConfig& model)
     : kind_(model.norm()), epsilon_(model.norm_epsilon()) {
   const Shape shape = {model.hidden_size()};
@@ -36,9 +32,9 @@ Norm::Norm(const ModelConfig& model)
   }
 }
 
-Variable Norm::Forward(const Variable& x) const {
-  return kind_ == LAYER_NORM ? LayerNorm(x, weight_, bias_, epsilon_)
-                             : RmsNorm(x, weight_, epsilon_);
+Variable Norm::Forward(const Variable& x, DType dtype) const {
+  return kind_ == LAYER_NORM ? LayerNorm(x, weight_, bias_, epsilon_, dtype)
+                             : RmsNorm(x, weight_, epsilon_, dtype);
 }
 
 }  // namespace nextword::layers

@@ -18,6 +18,9 @@ class Linear : public Module {
   Variable Forward(const Variable& x,
                    const Variable& residual = Variable()) const;
 
+  // What x has to be: the weight's dtype.
+  DType dtype() const { return weight_.dtype(); }
+
   const Variable& weight() const { return weight_; }
 
  private:
@@ -32,9 +35,6 @@ class Embedding : public Module {
   // ids i32 [..] -> [.., size].
   Variable Forward(const Tensor& ids) const;
 
-  // Rows [begin, end) as [end - begin, size].
-  Variable Rows(int64_t begin, int64_t end) const;
-
   const Variable& weight() const { return weight_; }
 
  private:
@@ -47,7 +47,9 @@ class Embedding : public Module {
 class Norm : public Module {
  public:
   explicit Norm(const ModelConfig& model);
-  Variable Forward(const Variable& x) const;
+
+  // The result as `dtype`, for those that go on from there.
+  Variable Forward(const Variable& x, DType dtype) const;
 
  private:
   const nextword::Norm kind_;

@@ -23,13 +23,14 @@ template <typename Branch>
 Variable Block::AddBranch(const Variable& x, const Norm& norm,
                           const Branch& branch, const char* name,
                           const ForwardContext& context) const {
-  const Variable normed = norm.Forward(x);
+  const Variable normed = norm.Forward(x, branch.dtype());
   if (context.dropout == 0 && !IsWanted(context, prefix_, name)) {
     return branch.Forward(normed, context, prefix_, x);
   }
   Variable y = branch.Forward(normed, context, prefix_, Variable());
   y = Visit(context, prefix_, name, y);
-  return Add(x, DropoutAt(context, prefix_, name, y));
+  y = DropoutAt(context, prefix_, name, y);
+  return Add(x, Cast(y, x.dtype()));
 }
 
 Variable Block::Forward(const Variable& input,

@@ -22,6 +22,9 @@ class Mlp : public Module {
   Variable Forward(const Variable& x, const ForwardContext& context,
                    const std::string& prefix, const Variable& residual) const;
 
+  // What x has to be.
+  DType dtype() const { return up_.dtype(); }
+
  private:
   const Activation activation_;
   Linear up_, down_;

@@ -1,5 +1,8 @@
 #include "layers/transformer.h"
 
+#include <numeric>
+#include <vector>
+
 #include "autograd/base/check.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/loss.h"
@@ -37,7 +40,11 @@ Variable Transformer::Embed(const Tensor& ids,
   const int64_t last = first + ids.dim(1);
   NW_CHECK_LE(last, config_.context_length()) << "tokens in context";
   Variable x = embed_.Forward(ids);
-  if (pos_embed_ != nullptr) x = Add(x, pos_embed_->Rows(first, last));
+  if (pos_embed_ != nullptr) {
+    std::vector<int32_t> positions(ids.dim(1));
+    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first));
+    x = Add(x, pos_embed_->Forward(FromVector(positions, {ids.dim(1)})));
+  }
   x = DropoutAt(context, "", "embed", x);
   return Visit(context, "", "embed", x);
 }
@@ -54,7 +61,8 @@ Variable Transformer::Hidden(const Tensor& ids,
     x = recompute ? Recompute(forward, x) : forward(x);
   }
   if (context.cache != nullptr) context.cache->Advance(ids.dim(1));
-  return Visit(context, "", "final_norm", final_norm_.Forward(x));
+  return Visit(context, "", "final_norm",
+               final_norm_.Forward(x, HeadWeight().dtype()));
 }
 
 const Variable& Transformer::HeadWeight() const {
@@ -63,7 +71,10 @@ const Variable& Transformer::HeadWeight() const {
 
 Variable Transformer::Logits(const Variable& hidden,
                              const ForwardContext& context) const {
-  return Visit(context, "", "logits", nextword::Linear(hidden, HeadWeight()));
+  const Variable& weight = HeadWeight();
+  const DType dtype = weight.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+  return Visit(context, "", "logits",
+               nextword::Linear(hidden, weight, {}, {}, dtype));
 }
 
 Variable Transformer::Forward(const Tensor& ids,

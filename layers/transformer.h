@@ -20,10 +20,11 @@ class Transformer : public Module {
   // `model` is resolved (configs/model_config.h).
   explicit Transformer(const ModelConfig& model);
 
-  // The normalised residual stream: ids i32 [B, T] -> [B, T, C].
+  // The normalised residual stream: ids i32 [B, T] -> [B, T, C]. The stream
+  // itself is f32 where weights are bf16 (Parameters::ComputeIn).
   Variable Hidden(const Tensor& ids, const ForwardContext& context = {}) const;
 
-  // Scores of the next token: hidden [.., C] -> [.., V].
+  // Scores of the next token: hidden [.., C] -> [.., V], never bf16.
   Variable Logits(const Variable& hidden,
                   const ForwardContext& context = {}) const;
 

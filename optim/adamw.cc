@@ -7,7 +7,7 @@ namespace nextword {
 AdamW::AdamW(const OptimizerConfig& config, Parameters* parameters)
     : config_(config),
       parameters_(parameters),
-      ranges_(DecayRanges(*parameters)),
+      ranges_(UpdateRanges(*parameters)),
       m_(ZerosLike(parameters->values())),
       v_(ZerosLike(parameters->values())) {}
 
@@ -19,11 +19,13 @@ void AdamW::Step(int64_t step, double learning_rate, double grad_scale) {
                                  .weight_decay = 0,
                                  .grad_scale = grad_scale,
                                  .step = step + 1};
-  for (const DecayRange& range : ranges_) {
-    params.weight_decay = range.decays ? config_.weight_decay() : 0;
+  for (const UpdateRange& range : ranges_) {
+    params.weight_decay = range.matrices ? config_.weight_decay() : 0;
     Tensor values = range.Of(parameters_->values());
     Tensor m = range.Of(m_), v = range.Of(v_);
-    kernels::adamw(&values, range.Of(parameters_->gradients()), &m, &v, params);
+    Tensor gradients = range.Of(parameters_->gradients());
+    Tensor copies = range.CopiesOf(*parameters_);
+    kernels::adamw(&values, &gradients, &m, &v, &copies, params);
   }
 }
 

@@ -20,7 +20,7 @@ class AdamW : public Optimizer {
  private:
   const OptimizerConfig config_;
   Parameters* const parameters_;
-  const std::vector<DecayRange> ranges_;
+  const std::vector<UpdateRange> ranges_;
   Tensor m_, v_;  // First and second moment, flat.
 };
 

@@ -2,11 +2,11 @@
 
 namespace nextword {
 
-std::vector<DecayRange> DecayRanges(const Parameters& parameters) {
-  std::vector<DecayRange> ranges;
+std::vector<UpdateRange> UpdateRanges(const Parameters& parameters) {
+  std::vector<UpdateRange> ranges;
   for (const Parameters::Entry& entry : parameters.entries()) {
     const int64_t end = entry.offset + entry.numel();
-    if (!ranges.empty() && ranges.back().decays == entry.is_matrix()) {
+    if (!ranges.empty() && ranges.back().matrices == entry.is_matrix()) {
       ranges.back().end = end;
     } else {
       ranges.push_back({entry.offset, end, entry.is_matrix()});

@@ -12,19 +12,25 @@
 
 namespace nextword {
 
-// Elements [begin, end) of the flat buffers; weight decay applies to matrices
-// and not to biases and norms.
-struct DecayRange {
+// Elements [begin, end) of the flat buffers, all of matrices or all of vectors
+// (biases and norms). Weight decay is for matrices, and so are narrow copies.
+struct UpdateRange {
   int64_t begin, end;
-  bool decays;
+  bool matrices;
 
   Tensor Of(const Tensor& flat) const {
     return flat.View(begin, {end - begin});
   }
+
+  // Undefined without copies.
+  Tensor CopiesOf(const Parameters& parameters) const {
+    const bool has = matrices && parameters.copies().defined();
+    return has ? Of(parameters.copies()) : Tensor();
+  }
 };
 
 // The whole of the buffers, neighbours of a kind merged.
-std::vector<DecayRange> DecayRanges(const Parameters& parameters);
+std::vector<UpdateRange> UpdateRanges(const Parameters& parameters);
 
 // Views of `moment` (flat), one per parameter, named PREFIX.parameter; appended
 // to `state`.

@@ -18,8 +18,9 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  // One update of the parameters by their gradients times `grad_scale`. `step`
-  // counts from 0.
+  // One update of the parameters (and of their narrow copies) by their
+  // gradients times `grad_scale`; leaves the gradients zeroed. `step` counts
+  // from 0.
   virtual void Step(int64_t step, double learning_rate, double grad_scale) = 0;
 
   // The moments, one tensor per moment and parameter, sharing memory with the

@@ -7,16 +7,18 @@ namespace nextword {
 Sgd::Sgd(const OptimizerConfig& config, Parameters* parameters)
     : config_(config),
       parameters_(parameters),
-      ranges_(DecayRanges(*parameters)),
+      ranges_(UpdateRanges(*parameters)),
       momentum_(ZerosLike(parameters->values())) {}
 
 void Sgd::Step(int64_t /*step*/, double learning_rate, double grad_scale) {
-  for (const DecayRange& range : ranges_) {
+  for (const UpdateRange& range : ranges_) {
     Tensor values = range.Of(parameters_->values());
     Tensor momentum = range.Of(momentum_);
-    kernels::sgd(&values, range.Of(parameters_->gradients()), &momentum,
-                 learning_rate, config_.momentum(),
-                 range.decays ? config_.weight_decay() : 0, grad_scale);
+    Tensor gradients = range.Of(parameters_->gradients());
+    Tensor copies = range.CopiesOf(*parameters_);
+    kernels::sgd(&values, &gradients, &momentum, &copies, learning_rate,
+                 config_.momentum(),
+                 range.matrices ? config_.weight_decay() : 0, grad_scale);
   }
 }
 

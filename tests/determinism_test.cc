@@ -122,10 +122,11 @@ struct State {
 };
 
 using Update =
-    std::function<void(Tensor param, const Tensor& grad, Tensor m, Tensor v)>;
+    std::function<void(Tensor param, Tensor grad, Tensor m, Tensor v)>;
 
-void AdamW(Tensor param, const Tensor& grad, Tensor m, Tensor v) {
-  kernels::adamw(&param, grad, &m, &v,
+void AdamW(Tensor param, Tensor grad, Tensor m, Tensor v) {
+  Tensor none;
+  kernels::adamw(&param, &grad, &m, &v, &none,
                  {.learning_rate = 3e-4,
                   .beta1 = 0.9,
                   .beta2 = 0.95,
@@ -135,8 +136,9 @@ void AdamW(Tensor param, const Tensor& grad, Tensor m, Tensor v) {
                   .step = 7});
 }
 
-void Sgd(Tensor param, const Tensor& grad, Tensor m, Tensor) {
-  kernels::sgd(&param, grad, &m, 3e-4, 0.9, 0.1, 1.0 / 3);
+void Sgd(Tensor param, Tensor grad, Tensor m, Tensor) {
+  Tensor none;
+  kernels::sgd(&param, &grad, &m, &none, 3e-4, 0.9, 0.1, 1.0 / 3);
 }
 
 TEST(OptimizerDeterminismTest, ThreadsDoNotShow) {

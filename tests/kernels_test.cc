@@ -53,7 +53,7 @@ TEST(EmbeddingTest, Bf16GradientsAreSummedInF32) {
   std::fill_n(ids.data<int32_t>(), 4000, 1);
   const Differentiated got = ForwardBackward(
       [&](const std::vector<Variable>& in) { return Embedding(in[0], ids); },
-      {Zeros({2, 3}, DType::kBF16)}, Filled({4000, 3}, 1, DType::kBF16));
+      {Zeros({2, 3}, DType::kBF16)}, Filled({4000, 3}, 1, DType::kF32));
   EXPECT_EQ(got.gradients[0].dtype(), DType::kBF16);
   EXPECT_THAT(ToDoubles(got.gradients[0]),
               ElementsAre(0, 0, 0, 4000, 4000, 4000));
@@ -155,14 +155,17 @@ TEST(AdamWTest, FollowsTheRecurrence) {
                                   .step = 0};
   Tensor param = RandomNormal({n}, 1, DType::kF32);
   Tensor m = Zeros({n}, DType::kF32), v = Zeros({n}, DType::kF32);
+  Tensor copy = Empty({n}, DType::kBF16);
   std::vector<double> p = ToDoubles(param), mean(n), square(n);
   for (int step = 1; step <= 5; ++step) {
-    const Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
+    Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
+    const std::vector<double> gradients = ToDoubles(grad);
     kernels::AdamWParams params = base;
     params.step = step;
-    kernels::adamw(&param, grad, &m, &v, params);
+    kernels::adamw(&param, &grad, &m, &v, &copy, params);
+    EXPECT_THAT(ToDoubles(grad), Each(0));
     for (int64_t i = 0; i < n; ++i) {
-      const double g = 0.5 * grad.data<float>()[i];
+      const double g = 0.5 * gradients[i];
       mean[i] = 0.9 * mean[i] + 0.1 * g;
       square[i] = 0.95 * square[i] + 0.05 * g * g;
       const double m_hat = mean[i] / (1 - std::pow(0.9, step));
@@ -171,6 +174,7 @@ TEST(AdamWTest, FollowsTheRecurrence) {
     }
   }
   EXPECT_THAT(param, IsNear(FromVector(p, {n}), 1e-6));
+  EXPECT_THAT(copy, HasBitsOf(Cast(param, DType::kBF16)));
   EXPECT_THAT(m, IsNear(FromVector(mean, {n}), 1e-6));
   EXPECT_THAT(v, IsNear(FromVector(square, {n}), 1e-6));
 }
@@ -179,16 +183,20 @@ TEST(SgdTest, FollowsTheRecurrence) {
   const int64_t n = 37;
   Tensor param = RandomNormal({n}, 1, DType::kF32);
   Tensor momentum = Zeros({n}, DType::kF32);
+  Tensor copy = Empty({n}, DType::kBF16);
   std::vector<double> p = ToDoubles(param), b(n);
   for (int step = 1; step <= 5; ++step) {
-    const Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
-    kernels::sgd(&param, grad, &momentum, 0.01, 0.9, 0.1, 0.5);
+    Tensor grad = RandomNormal({n}, 10 + step, DType::kF32);
+    const std::vector<double> gradients = ToDoubles(grad);
+    kernels::sgd(&param, &grad, &momentum, &copy, 0.01, 0.9, 0.1, 0.5);
+    EXPECT_THAT(ToDoubles(grad), Each(0));
     for (int64_t i = 0; i < n; ++i) {
-      b[i] = 0.9 * b[i] + 0.5 * grad.data<float>()[i];
+      b[i] = 0.9 * b[i] + 0.5 * gradients[i];
       p[i] -= 0.01 * (b[i] + 0.1 * p[i]);
     }
   }
   EXPECT_THAT(param, IsNear(FromVector(p, {n}), 1e-6));
+  EXPECT_THAT(copy, HasBitsOf(Cast(param, DType::kBF16)));
   EXPECT_THAT(momentum, IsNear(FromVector(b, {n}), 1e-6));
 }
 

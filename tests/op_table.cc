@@ -138,6 +138,11 @@ std::vector<OpRow> ArithmeticRows() {
        kBinaryLarge, Domain::kPositive},
       {"Scale", "", [](const Inputs& in) { return Scale(in[0], -1.75); },
        kUnary, kUnaryLarge},
+      {"Cast", "",
+       [](const Inputs& in) {
+         return Mul(Cast(in[0], DType::kF64), Cast(in[0], DType::kF64));
+       },
+       kUnary, kUnaryLarge},
       {"Exp", "", [](const Inputs& in) { return Exp(in[0]); }, kUnary,
        kUnaryLarge},
       {"Log", "", [](const Inputs& in) { return Log(in[0]); }, kUnary,

@@ -11,8 +11,6 @@
 #include "autograd/base/status.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
-#include "autograd/ops/loss.h"
-#include "autograd/ops/reduction.h"
 #include "distributed/safetensors.h"
 #include "gtest/gtest.h"
 #include "optim/optimizer.h"
@@ -125,9 +123,8 @@ class ParityTest
   // The sum of the losses; its gradients are in place.
   double ForwardBackward(Tensor* logits) {
     model_.parameters.ZeroGradients();
-    const Variable scores = model_.transformer.Forward(tokens_);
-    *logits = scores.value();
-    const Variable loss = Sum(CrossEntropy(scores, targets_));
+    *logits = LogitsOf(model_, tokens_);
+    const Variable loss = model_.transformer.SumLoss(tokens_, targets_);
     Backward(loss);
     return ToDoubles(loss.value()).front();
   }

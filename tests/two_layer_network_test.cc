@@ -19,16 +19,16 @@ float TrainXor() {
   const Variable b2(Tensor::Declared({1}, DType::kF32), true);
   Parameters parameters({{"w1", w1}, {"b1", b1}, {"w2", w2}, {"b2", b2}},
                         DType::kF32, Device::Cpu());
-  Tensor values = parameters.values(), momentum = ZerosLike(values);
+  Tensor values = parameters.values(), gradients = parameters.gradients();
+  Tensor momentum = ZerosLike(values), no_copies;
   kernels::normal(&values, {.seed = 1}, 0.7);
   float loss = 0;
   for (int step = 0; step < 400; ++step) {
     const Variable hidden = Tanh(Linear(x, w1, b1));
     const Variable error = Sub(Linear(hidden, w2, b2), wanted);
     const Variable mean_square = Mean(Mul(error, error));
-    parameters.ZeroGradients();
     Backward(mean_square);
-    kernels::sgd(&values, parameters.gradients(), &momentum,
+    kernels::sgd(&values, &gradients, &momentum, &no_copies,
                  /*learning_rate=*/0.1, /*beta=*/0.9, /*weight_decay=*/0,
                  /*grad_scale=*/1);
     loss = *mean_square.value().data<float>();

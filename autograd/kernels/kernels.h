@@ -91,12 +91,14 @@ NW_KERNEL(matmul, In a, bool ta, In b, bool tb, bool add, Out y);
 // optional. Of bf16 x and w, y and residual are f32 or bf16, and so is bias.
 NW_KERNEL(linear, In x, In w, In bias, In residual, Out y);
 
-// Rows of w [V, C] by ids (i32) -> [ids.., C]; dw += in order of position.
+// Rows of w [V, C] by ids (i32) -> [ids.., C], of w's dtype or f32; dw += in
+// order of position.
 NW_KERNEL(embedding, In w, In ids, Out y);
 NW_KERNEL(embedding_grad, In ids, In dy, Out dw);
 
-// Over the last dimension. weight, bias [C], bias optional; mean, rstd stat
-// [R]; dweight, dbias assigned, dbias optional.
+// Over the last dimension. weight, bias [C], bias optional, of any dtype; mean,
+// rstd stat [R]; dweight, dbias assigned, dbias optional. y and dy of an f32 x
+// may be bf16.
 NW_KERNEL(layer_norm, In x, In weight, In bias, double epsilon, Out y, Out mean,
           Out rstd);
 NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, Out dx,
@@ -133,10 +135,13 @@ NW_KERNEL(cross_entropy_grad, In logits, In targets, In lse, In dlosses,
 NW_KERNEL(cross_entropy_with_grad, Out logits, In targets, Out losses,
           Out dlogits);
 
-// Optimizers, in place over any range of the flat f32 (or f64) buffers.
-NW_KERNEL(adamw, Out param, In grad, Out m, Out v, const AdamWParams& params);
-NW_KERNEL(sgd, Out param, In grad, Out momentum, double learning_rate,
-          double beta, double weight_decay, double grad_scale);
+// Optimizers, in place over any range of the flat f32 (or f64) buffers. They
+// zero grad behind them, and also round param to copy (bf16, may be undefined).
+NW_KERNEL(adamw, Out param, Out grad, Out m, Out v, Out copy,
+          const AdamWParams& params);
+NW_KERNEL(sgd, Out param, Out grad, Out momentum, Out copy,
+          double learning_rate, double beta, double weight_decay,
+          double grad_scale);
 
 #undef NW_KERNEL
 

@@ -78,6 +78,14 @@ Variable Scale(const Variable& x, double factor) {
       [factor](const Tensor& dy) { return Gradients{Scaled(dy, factor)}; });
 }
 
+Variable Cast(const Variable& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  return Record("cast", Cast(x.value(), dtype), {x},
+                [from = x.dtype()](const Tensor& dy) {
+                  return Gradients{Cast(dy, from)};
+                });
+}
+
 Variable Exp(const Variable& x) {
   Tensor y = Apply(kernels::exp, x.value());
   return Record("exp", y, {x}, [y](const Tensor& dy) {

@@ -15,6 +15,9 @@ Variable Div(const Variable& a, const Variable& b);
 // factor * x.
 Variable Scale(const Variable& x, double factor);
 
+// x as `dtype`; its gradient as x's.
+Variable Cast(const Variable& x, DType dtype);
+
 Variable Exp(const Variable& x);
 Variable Log(const Variable& x);
 Variable Sqrt(const Variable& x);

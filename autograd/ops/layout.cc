@@ -100,22 +100,19 @@ Variable Embedding(const Variable& weight, const Tensor& ids) {
       << "embedding of " << ids << " in " << weight.value();
   std::vector<int64_t> dims = ids.shape().dims();
   dims.push_back(weight.dim(1));
-  Tensor y = Empty(Shape(dims), weight.dtype(), weight.value().device());
+  const DType dtype =
+      weight.dtype() == DType::kBF16 ? DType::kF32 : weight.dtype();
+  Tensor y = Empty(Shape(dims), dtype, weight.value().device());
   kernels::embedding(weight.value(), ids, &y);
-  return Record(
-      "embedding", y, {weight},
-      [shape = weight.shape(), ids](const Tensor& dy, const Vjp::Uses& uses) {
-        if (Tensor sum = uses[0].sum; sum.defined()) {
-          kernels::embedding_grad(ids, dy, &sum);
-          return Gradients{Tensor()};
-        }
-        // bf16 would lose what a frequent id gathers.
-        const bool narrow = dy.dtype() == DType::kBF16;
-        Tensor dw =
-            Zeros(shape, narrow ? DType::kF32 : dy.dtype(), dy.device());
-        kernels::embedding_grad(ids, dy, &dw);
-        return Gradients{Cast(dw, dy.dtype())};
-      });
+  return Record("embedding", y, {weight},
+                [shape = weight.shape(), dtype = weight.dtype(), ids](
+                    const Tensor& dy, const Vjp::Uses& uses) {
+                  Tensor sum = uses[0].sum;
+                  const bool add = sum.defined();
+                  if (!add) sum = Zeros(shape, dy.dtype(), dy.device());
+                  kernels::embedding_grad(ids, dy, &sum);
+                  return Gradients{add ? Tensor() : Cast(sum, dtype)};
+                });
 }
 
 }  // namespace nextword

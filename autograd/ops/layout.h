@@ -24,8 +24,9 @@ Variable Slice(const Variable& x, int axis, int64_t begin, int64_t end);
 // One after the other along `axis`; other sizes are equal.
 Variable Concat(const std::vector<Variable>& parts, int axis);
 
-// Rows of `weight` [V, C] by `ids` (i32, any shape): [ids.., C]. An id outside
-// of [0, V) is a CHECK failure.
+// Rows of `weight` [V, C] by `ids` (i32, any shape): [ids.., C], in f32 when
+// weight is bf16, for sums begin here. An id outside of [0, V) is a CHECK
+// failure.
 Variable Embedding(const Variable& weight, const Tensor& ids);
 
 }  // namespace nextword

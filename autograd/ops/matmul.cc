@@ -69,7 +69,7 @@ Variable Matmul(const Variable& a, const Variable& b, bool transpose_b) {
 }
 
 Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
-                const Variable& residual) {
+                const Variable& residual, std::optional<DType> dtype) {
   NW_CHECK(weight.shape().rank() == 2 && x.shape().rank() >= 1 &&
            x.dim(-1) == weight.dim(1) && x.dtype() == weight.dtype())
       << "linear of " << x.value() << " with weight " << weight.value();
@@ -81,8 +81,10 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
       << "linear of " << x.value() << " with weight " << weight.value()
       << " and residual " << residual.value();
   const Tensor rows = AsRows(x.value());
-  const DType dtype = residual.defined() ? residual.dtype() : x.dtype();
-  Tensor y = Empty({rows.dim(0), weight.dim(0)}, dtype, x.value().device());
+  Tensor y =
+      Empty({rows.dim(0), weight.dim(0)},
+            dtype.value_or(residual.defined() ? residual.dtype() : x.dtype()),
+            x.value().device());
   kernels::linear(rows, weight.value(),
                   bias.defined() ? bias.value() : Tensor(),
                   residual.defined() ? AsRows(residual.value()) : Tensor(), &y);
@@ -91,7 +93,8 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
   if (residual.defined()) inputs.push_back(residual);
   return Record(
       "linear", y.Reshape(shape), inputs,
-      [rows, shape = x.shape(), w = weight.value(), has_bias = bias.defined(),
+      [rows, shape = x.shape(), w = weight.value(),
+       bias_dtype = bias.defined() ? std::optional(bias.dtype()) : std::nullopt,
        has_residual = residual.defined()](const Tensor& dy,
                                           const Vjp::Uses& uses) {
         const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
@@ -100,8 +103,8 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
         if (dx.defined()) dx = dx.Reshape(shape);
         Gradients gradients = {dx, GradientProduct(uses[1], dy_rows, true, rows,
                                                    false, w.shape())};
-        if (has_bias) {
-          Tensor db = Empty({w.dim(0)}, dy.dtype(), dy.device());
+        if (bias_dtype.has_value()) {
+          Tensor db = Empty({w.dim(0)}, *bias_dtype, dy.device());
           kernels::sum_to(AsRows(dy), &db);
           gradients.push_back(db);
         }

@@ -2,6 +2,8 @@
 #ifndef NEXTWORD_AUTOGRAD_OPS_MATMUL_H_
 #define NEXTWORD_AUTOGRAD_OPS_MATMUL_H_
 
+#include <optional>
+
 #include "autograd/variable.h"
 
 namespace nextword {
@@ -11,12 +13,14 @@ namespace nextword {
 Variable Matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 
 // x weight' + bias + residual: x [.., in], weight [out, in], bias [out] and
-// residual [.., out] may be undefined; result [.., out], of residual's dtype or
-// else x's. x and weight are of one dtype; for bf16 ones, sums are f32 and
-// bias and residual may be.
+// residual [.., out] may be undefined. x and weight are of one dtype. The
+// result
+// [.., out] is of residual's dtype or else x's, unless another is asked for; of
+// bf16 x and weight it, bias and residual may be f32.
 Variable Linear(const Variable& x, const Variable& weight,
                 const Variable& bias = Variable(),
-                const Variable& residual = Variable());
+                const Variable& residual = Variable(),
+                std::optional<DType> dtype = std::nullopt);
 
 }  // namespace nextword
 

@@ -20,13 +20,18 @@ Tensor RowStatistic(const Tensor& x) {
   return Empty({x.shape().NumelBefore(-1)}, dtype, x.device());
 }
 
+Tensor Result(const Tensor& x, std::optional<DType> dtype) {
+  return Empty(x.shape(), dtype.value_or(x.dtype()), x.device());
+}
+
 }  // namespace
 
 Variable LayerNorm(const Variable& x, const Variable& weight,
-                   const Variable& bias, double epsilon) {
+                   const Variable& bias, double epsilon,
+                   std::optional<DType> dtype) {
   CheckParameter("layer_norm", x, "weight", weight);
   if (bias.defined()) CheckParameter("layer_norm", x, "bias", bias);
-  Tensor y = EmptyLike(x.value());
+  Tensor y = Result(x.value(), dtype);
   Tensor mean = RowStatistic(x.value()), rstd = RowStatistic(x.value());
   kernels::layer_norm(x.value(), weight.value(),
                       bias.defined() ? bias.value() : Tensor(), epsilon, &y,
@@ -45,9 +50,10 @@ Variable LayerNorm(const Variable& x, const Variable& weight,
                 });
 }
 
-Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon) {
+Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon,
+                 std::optional<DType> dtype) {
   CheckParameter("rms_norm", x, "weight", weight);
-  Tensor y = EmptyLike(x.value());
+  Tensor y = Result(x.value(), dtype);
   Tensor rstd = RowStatistic(x.value());
   kernels::rms_norm(x.value(), weight.value(), epsilon, &y, &rstd);
   return Record("rms_norm", y, {x, weight},

@@ -86,7 +86,23 @@ void CheckId(int64_t id, In w) {
       << "embedding: id " << id << " outside of weight " << w;
 }
 
+// Rows of a bf16 table as float.
+void WidenRows(In w, In ids, Out y) {
+  const int32_t* const pi = ids.data<int32_t>();
+  const int64_t columns = w.dim(1);
+  const BFloat16* const pw = w.data<BFloat16>();
+  float* const py = y->data<float>();
+  ParallelFor(ids.numel(), RowsPerTask(columns),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) {
+                  CheckId(pi[i], w);
+                  std::copy_n(pw + pi[i] * columns, columns, py + i * columns);
+                }
+              });
+}
+
 void EmbeddingForward(In w, In ids, Out y) {
+  if (w.dtype() != y->dtype()) return WidenRows(w, ids, y);
   const int32_t* const pi = ids.data<int32_t>();
   const int64_t bytes = w.dim(1) * static_cast<int64_t>(DTypeSize(w.dtype()));
   const char* const pw = static_cast<const char*>(w.raw_data());

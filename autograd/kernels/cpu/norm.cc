@@ -4,6 +4,7 @@
 #include "hwy/foreach_target.h"
 
 #include <cmath>
+#include <type_traits>
 
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
@@ -38,43 +39,58 @@ RowStatistics<ComputeType<T>> Measure(const T* x, int64_t n, double epsilon) {
   return {mean, C(1) / std::sqrt(variance + static_cast<C>(epsilon))};
 }
 
-template <typename T>
-void NormalizeRow(const T* __restrict x, const T* __restrict weight,
-                  const T* __restrict bias, RowStatistics<ComputeType<T>> row,
-                  T* __restrict y, int64_t n) {
-  using C = ComputeType<T>;
+template <typename T, typename U, typename C = ComputeType<T>>
+void NormalizeRow(const T* __restrict x, const C* __restrict weight,
+                  const C* __restrict bias, RowStatistics<C> row,
+                  U* __restrict y, int64_t n) {
   if (bias == nullptr) {
     for (int64_t i = 0; i < n; ++i) {
       const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
-      y[i] = static_cast<T>(normal * static_cast<C>(weight[i]));
+      y[i] = static_cast<U>(normal * weight[i]);
     }
     return;
   }
   for (int64_t i = 0; i < n; ++i) {
     const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
-    y[i] = static_cast<T>(normal * static_cast<C>(weight[i]) +
-                          static_cast<C>(bias[i]));
+    y[i] = static_cast<U>(normal * weight[i] + bias[i]);
   }
+}
+
+// Calls f(T{}, U{}) with the types of x and of y (or dy).
+template <typename F>
+void DispatchNorm(DType x, DType y, const F& f) {
+  DispatchFloat(x, "norm", [&](auto tag) {
+    using T = decltype(tag);
+    if (x == y) return f(T{}, T{});
+    if constexpr (std::is_same_v<T, float>) {
+      if (y == DType::kBF16) return f(T{}, BFloat16{});
+    }
+    NW_CHECK(false) << "norm of " << x << " into " << y;
+  });
 }
 
 template <bool kCentered>
 void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
-  DispatchFloat(x.dtype(), "norm", [&](auto tag) {
-    using T = decltype(tag);
+  DispatchNorm(x.dtype(), y->dtype(), [&](auto in, auto out) {
+    using T = decltype(in);
+    using U = decltype(out);
     using C = ComputeType<T>;
+    const Tensor wide_weight = Cast(weight, DTypeOf<C>::value);
+    const Tensor wide_bias =
+        bias.defined() ? Cast(bias, DTypeOf<C>::value) : Tensor();
     const T* const px = x.data<T>();
-    const T* const pw = weight.data<T>();
-    const T* const pb = bias.defined() ? bias.data<T>() : nullptr;
-    T* const py = y->data<T>();
+    const C* const pw = wide_weight.data<C>();
+    const C* const pb = bias.defined() ? wide_bias.data<C>() : nullptr;
+    U* const py = y->data<U>();
     C* const pmean = kCentered ? mean->data<C>() : nullptr;
     C* const prstd = rstd->data<C>();
     ParallelFor(rows, RowsPerTask(columns), [=](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const T* const row = px + r * columns;
         const auto statistics = Measure<kCentered>(row, columns, epsilon);
-        NormalizeRow(row, pw, pb, statistics, py + r * columns, columns);
+        NormalizeRow<T, U>(row, pw, pb, statistics, py + r * columns, columns);
         if (kCentered) pmean[r] = statistics.mean;
         prstd[r] = statistics.rstd;
       }
@@ -85,33 +101,29 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 // With g = dy weight and n the normalised row:
 // dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm.
 // Adds the row's share to dweight and dbias.
-template <bool kCentered, typename T>
-void NormGradRow(const T* __restrict x, const T* __restrict weight,
-                 RowStatistics<ComputeType<T>> row, const T* __restrict dy,
-                 T* __restrict dx, ComputeType<T>* __restrict dweight,
-                 ComputeType<T>* __restrict dbias, int64_t n) {
-  using C = ComputeType<T>;
+template <bool kCentered, typename T, typename U, typename C = ComputeType<T>>
+void NormGradRow(const T* __restrict x, const C* __restrict weight,
+                 RowStatistics<C> row, const U* __restrict dy, T* __restrict dx,
+                 C* __restrict dweight, C* __restrict dbias, int64_t n) {
   const C mean_gn =
       LaneSum<C>(n,
                  [=](int64_t i) {
-                   return static_cast<C>(dy[i]) * static_cast<C>(weight[i]) *
+                   return static_cast<C>(dy[i]) * weight[i] *
                           ((static_cast<C>(x[i]) - row.mean) * row.rstd);
                  }) /
       static_cast<C>(n);
   C mean_g = 0;
   if constexpr (kCentered) {
     mean_g =
-        LaneSum<C>(n,
-                   [=](int64_t i) {
-                     return static_cast<C>(dy[i]) * static_cast<C>(weight[i]);
-                   }) /
+        LaneSum<C>(
+            n, [=](int64_t i) { return static_cast<C>(dy[i]) * weight[i]; }) /
         static_cast<C>(n);
   }
   for (int64_t i = 0; i < n; ++i) {
     const C d = static_cast<C>(dy[i]);
     const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
-    dx[i] = static_cast<T>(
-        row.rstd * (d * static_cast<C>(weight[i]) - mean_g - normal * mean_gn));
+    dx[i] =
+        static_cast<T>(row.rstd * (d * weight[i] - mean_g - normal * mean_gn));
     dweight[i] += d * normal;
   }
   if constexpr (kCentered) {
@@ -125,14 +137,16 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
   const int64_t partials = NumChunks(rows, kRowsPerPartial);
-  DispatchFloat(x.dtype(), "norm gradient", [&](auto tag) {
-    using T = decltype(tag);
+  DispatchNorm(x.dtype(), dy.dtype(), [&](auto in, auto out) {
+    using T = decltype(in);
+    using U = decltype(out);
     using C = ComputeType<T>;
+    const Tensor wide_weight = Cast(weight, DTypeOf<C>::value);
     const T* const px = x.data<T>();
-    const T* const pw = weight.data<T>();
+    const C* const pw = wide_weight.data<C>();
     const C* const pmean = kCentered ? mean.data<C>() : nullptr;
     const C* const prstd = rstd.data<C>();
-    const T* const pdy = dy.data<T>();
+    const U* const pdy = dy.data<U>();
     T* const pdx = dx->data<T>();
     // Each task's sums of dweight, then of dbias.
     Tensor sums = Zeros({2, partials, columns}, DTypeOf<C>::value);
@@ -143,9 +157,9 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
       const int64_t end = std::min(rows, (task + 1) * kRowsPerPartial);
       for (int64_t r = task * kRowsPerPartial; r < end; ++r) {
         const int64_t i = r * columns;
-        NormGradRow<kCentered>(px + i, pw,
-                               {kCentered ? pmean[r] : C(0), prstd[r]}, pdy + i,
-                               pdx + i, pdw, pdb, columns);
+        NormGradRow<kCentered, T, U>(px + i, pw,
+                                     {kCentered ? pmean[r] : C(0), prstd[r]},
+                                     pdy + i, pdx + i, pdw, pdb, columns);
       }
     });
     sum_to(sums.View(0, {partials, columns}), dweight);
