@@ -54,6 +54,8 @@ class Learner {
 
   int64_t step() const { return step_; }  // Steps done.
   uint64_t next_sequence() const { return next_sequence_; }
+  // Of the matrix products.
+  DType compute_dtype() const { return DType::kF32; }
   const layers::Transformer& model() const { return model_; }
   const Parameters& parameters() const { return *parameters_; }
   const Optimizer& optimizer() const { return *optimizer_; }

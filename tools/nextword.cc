@@ -13,6 +13,7 @@
 #include "autograd/base/file.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
+#include "tools/commands/bench.h"
 #include "tools/commands/check.h"
 #include "tools/commands/eval.h"
 #include "tools/commands/example.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   nextword::AddEvalCommand(app, &status);
   nextword::AddGenerateCommand(app, &status);
   nextword::AddTokenizeCommand(app, &status);
+  nextword::AddBenchCommand(app, &status);
   nextword::AddVersionCommand(app, &status);
   CLI11_PARSE(app, argc, argv);
   // What is still buffered may meet a full disk.

@@ -21,6 +21,7 @@
 #include "layers/model_cost.h"
 #include "tools/commands/config_options.h"
 #include "tools/commands/example.h"
+#include "tools/commands/quantity.h"
 
 namespace nextword {
 namespace {
@@ -28,24 +29,6 @@ namespace {
 // The share of the matmul peak that training is taken to reach. The progress
 // line of `train` has the measured one.
 constexpr double kAssumedPeakShare = 0.7;
-
-// "1,557,611,200".
-std::string WithCommas(int64_t value) {
-  if (value < 1000) return absl::StrCat(value);
-  return absl::StrFormat("%s,%03d", WithCommas(value / 1000), value % 1000);
-}
-
-// Scaled(3.1e9, "B") = "3.10 GB".
-std::string Scaled(double value, const char* unit) {
-  static constexpr const char* kPrefixes[] = {"",  "k", "M", "G",
-                                              "T", "P", "E", "Z"};
-  size_t i = 0;
-  while (value >= 1000 && i + 1 < std::size(kPrefixes)) {
-    value /= 1000;
-    ++i;
-  }
-  return absl::StrFormat("%.2f %s%s", value, kPrefixes[i], unit);
-}
 
 std::string Duration(double seconds) {
   if (seconds < 120) return absl::StrFormat("%.0f seconds", seconds);

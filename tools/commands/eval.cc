@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +18,7 @@
 #include "distributed/evaluator.h"
 #include "distributed/trained_model.h"
 #include "tools/commands/example.h"
+#include "tools/commands/temporary_directory.h"
 
 namespace nextword {
 namespace {
@@ -28,32 +28,6 @@ struct Options {
   std::vector<std::string> texts;
   int64_t batch = 8;
   int threads = 0;
-};
-
-// A folder that goes when the scope ends.
-class TemporaryDirectory {
- public:
-  static absl::StatusOr<TemporaryDirectory> Create() {
-    std::error_code error;
-    std::string path =
-        (std::filesystem::temp_directory_path(error) / "nextword.XXXXXX")
-            .string();
-    if (error || mkdtemp(path.data()) == nullptr) {
-      return FileError(path, "create");
-    }
-    return TemporaryDirectory(std::move(path));
-  }
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept
-      : path_(std::exchange(other.path_, "")) {}
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
-  std::string path_;
 };
 
 // The texts as a token file, one document each.

@@ -1,0 +1,255 @@
+#include "tools/commands/bench_step.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "autograd/base/parallel.h"
+#include "autograd/base/status.h"
+#include "autograd/base/trace.h"
+#include "autograd/base/trace_report.h"
+#include "autograd/tensor/allocator.h"
+#include "configs/batch_config.h"
+#include "configs/model_config.h"
+#include "distributed/learner.h"
+#include "layers/model_cost.h"
+#include "tools/commands/bench_gemm.h"
+#include "tools/commands/quantity.h"
+#include "tools/commands/random_tensor.h"
+#include "tools/commands/table.h"
+#include "tools/commands/timing.h"
+
+namespace nextword {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// GPT-2's, for configs that leave the vocabulary to a tokenizer.
+constexpr int64_t kVocabSize = 50257;
+
+absl::StatusOr<ModelConfig> ModelOf(const TrainConfig& config) {
+  if (config.model().vocab_size() > 0) return ResolveModel(config.model(), 0);
+  return ResolveModel(config.model(), config.data().has_tokenizer_vocab_size()
+                                          ? config.data().tokenizer_vocab_size()
+                                          : kVocabSize);
+}
+
+// Random ids and, with a document mask, four documents a row.
+void FillBatch(uint64_t first, int64_t vocab_size, Batch* batch) {
+  const Shape& shape = batch->inputs.shape();
+  const Tensor inputs = RandomIds(shape, vocab_size, 2 * first);
+  const Tensor targets = RandomIds(shape, vocab_size, 2 * first + 1);
+  std::copy_n(inputs.data<int32_t>(), shape.numel(), batch->input_row(0));
+  std::copy_n(targets.data<int32_t>(), shape.numel(), batch->target_row(0));
+  if (!batch->documents.defined()) return;
+  int32_t* const documents = batch->document_row(0);
+  const int64_t length = shape[1];
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    documents[i] = static_cast<int32_t>(4 * (i % length) / length);
+  }
+}
+
+// What the timed steps showed.
+struct Measured {
+  std::vector<double> seconds;  // Of each.
+  double loss = 0;              // Of the last.
+  double system_calls = 0;      // Of the allocator, per step.
+  int64_t allocator_peak = 0;   // Bytes, since the start.
+  std::vector<trace::SpanSum> spans;
+
+  double sum() const {
+    double sum = 0;
+    for (const double taken : seconds) sum += taken;
+    return sum;
+  }
+};
+
+absl::StatusOr<double> TimedStep(Learner* learner, double* loss) {
+  using Clock = std::chrono::steady_clock;
+  const int64_t vocab_size = learner->model().config().vocab_size();
+  const Clock::time_point start = Clock::now();
+  NW_ASSIGN_OR_RETURN(const Learner::StepResult result,
+                      learner->Step([&](uint64_t first, Batch* batch) {
+                        FillBatch(first, vocab_size, batch);
+                      }));
+  *loss = result.loss;
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
+                                  Learner* learner) {
+  const Allocator& allocator =
+      AllocatorFor(learner->parameters().values().device());
+  Measured measured;
+  for (int64_t i = 0; i < options.warmup; ++i) {
+    NW_RETURN_IF_ERROR(TimedStep(learner, &measured.loss).status());
+  }
+  const int64_t calls_before = allocator.stats().system_calls;
+  trace::Start();
+  for (int64_t i = 0; i < options.steps; ++i) {
+    NW_ASSIGN_OR_RETURN(const double seconds,
+                        TimedStep(learner, &measured.loss));
+    measured.seconds.push_back(seconds);
+  }
+  trace::Stop();
+  const AllocatorStats stats = allocator.stats();
+  measured.allocator_peak = stats.peak_bytes;
+  measured.system_calls =
+      static_cast<double>(stats.system_calls - calls_before) /
+      static_cast<double>(options.steps);
+  measured.spans = trace::Summarize();
+  return measured;
+}
+
+// The most memory that the process had, as the system counts it.
+int64_t MaxResidentBytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+// Where the time of the steps goes, from their spans.
+class Breakdown {
+ public:
+  explicit Breakdown(const Measured& measured)
+      : measured_(measured),
+        steps_(static_cast<double>(measured.seconds.size())) {
+    for (const trace::SpanSum& sum : measured.spans) {
+      if (sum.category == "worker") helpers_[sum.name] = sum.seconds;
+    }
+  }
+
+  // By kernel: the calling thread's time, without that of nested kernels.
+  void AddKernels(BenchReport* report) const {
+    Table table({"kernel", "per step", "share", "calls", "helpers busy"});
+    Json rows = Json::array();
+    double rest = measured_.sum();
+    for (const trace::SpanSum& sum : measured_.spans) {
+      if (sum.category != "kernel") continue;
+      rest -= sum.self_seconds;
+      table.Add({sum.name, Seconds(sum.self_seconds / steps_),
+                 Percent(sum.self_seconds / measured_.sum()),
+                 absl::StrFormat("%g", sum.calls / steps_),
+                 NumThreads() > 1 ? Percent(HelpersBusy(sum)) : "-"});
+      rows.push_back({{"name", sum.name},
+                      {"self_seconds_per_step", sum.self_seconds / steps_},
+                      {"share", sum.self_seconds / measured_.sum()},
+                      {"calls_per_step", sum.calls / steps_},
+                      {"helpers_busy", HelpersBusy(sum)}});
+    }
+    table.Add({"outside of kernels", Seconds(rest / steps_),
+               Percent(rest / measured_.sum()), "", ""});
+    absl::StrAppend(&report->text, "\n", table.Text());
+    report->json["kernels"] = std::move(rows);
+    report->json["outside_kernels_share"] = rest / measured_.sum();
+  }
+
+  // By phase of the step.
+  void AddPhases(BenchReport* report) const {
+    Table table({"phase", "per step", "share"});
+    Json rows = Json::array();
+    for (const trace::SpanSum& sum : measured_.spans) {
+      if (sum.category != "step" || sum.name == "step") continue;
+      table.Add({sum.name, Seconds(sum.seconds / steps_),
+                 Percent(sum.seconds / measured_.sum())});
+      rows.push_back({{"name", sum.name},
+                      {"seconds_per_step", sum.seconds / steps_},
+                      {"share", sum.seconds / measured_.sum()}});
+    }
+    absl::StrAppend(&report->text, "\n", table.Text());
+    report->json["phases"] = std::move(rows);
+  }
+
+ private:
+  // Share of a kernel's time for which the threads besides the calling one had
+  // something to do in it.
+  double HelpersBusy(const trace::SpanSum& kernel) const {
+    const auto it = helpers_.find(kernel.name);
+    const int helpers = NumThreads() - 1;
+    return it == helpers_.end() || helpers < 1 || kernel.self_seconds <= 0
+               ? 0
+               : it->second / (helpers * kernel.self_seconds);
+  }
+
+  const Measured& measured_;
+  const double steps_;
+  std::map<std::string, double> helpers_;  // Seconds by kernel.
+};
+
+}  // namespace
+
+absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
+                                      const StepBenchOptions& options) {
+  NW_ASSIGN_OR_RETURN(const ModelConfig model, ModelOf(config));
+  NW_ASSIGN_OR_RETURN(const std::unique_ptr<Learner> learner,
+                      Learner::Create(config, model));
+  const DType dtype = learner->compute_dtype();
+  const double peak = MeasureGemmPeak(dtype, options.peak_seconds);
+  learner->Initialize();
+  AllocatorFor(learner->parameters().values().device()).ResetPeak();
+  NW_ASSIGN_OR_RETURN(const Measured measured,
+                      RunSteps(options, learner.get()));
+
+  const Timing timing = TimingOf(measured.seconds);
+  const auto tokens =
+      static_cast<double>(TokensPerStep(config.batch(), config.model()));
+  const double flops =
+      tokens * layers::TrainFlopsPerToken(
+                   model, SequenceLength(config.batch(), config.model()));
+  const int64_t resident = MaxResidentBytes();
+
+  BenchReport report;
+  Table table({"", "median", "best"});
+  table.Add({"step time", Seconds(timing.median), Seconds(timing.best)});
+  table.Add({"tokens per second",
+             absl::StrFormat("%.1f", tokens / timing.median),
+             absl::StrFormat("%.1f", tokens / timing.best)});
+  table.Add({"FLOP/s", Scaled(flops / timing.median, ""),
+             Scaled(flops / timing.best, "")});
+  table.Add({absl::StrCat("share of the ", DTypeName(dtype), " matmul peak"),
+             Percent(flops / timing.median / peak),
+             Percent(flops / timing.best / peak)});
+  report.text = absl::StrFormat(
+      "%s parameters, %d tokens and %s a step, %d steps, %d threads\n"
+      "matmul peak %s\n\n%s\n"
+      "memory: process at most %s, tensors at most %s; the system asked for "
+      "memory %g times a step\n",
+      WithCommas(learner->parameters().numel()), static_cast<int64_t>(tokens),
+      Scaled(flops, "FLOP"), options.steps, NumThreads(),
+      Scaled(peak, "FLOP/s"), table.Text(), Scaled(resident, "B"),
+      Scaled(measured.allocator_peak, "B"), measured.system_calls);
+  report.json = {
+      {"parameters", learner->parameters().numel()},
+      {"dtype", DTypeName(dtype)},
+      {"tokens_per_step", static_cast<int64_t>(tokens)},
+      {"flops_per_step", flops},
+      {"warmup", options.warmup},
+      {"steps", options.steps},
+      {"step_seconds", measured.seconds},
+      {"median_step_seconds", timing.median},
+      {"best_step_seconds", timing.best},
+      {"median_tokens_per_second", tokens / timing.median},
+      {"best_tokens_per_second", tokens / timing.best},
+      {"matmul_peak_flops_per_second", peak},
+      {"median_peak_share", flops / timing.median / peak},
+      {"best_peak_share", flops / timing.best / peak},
+      {"last_loss", measured.loss},
+      {"max_resident_bytes", resident},
+      {"allocator_peak_bytes", measured.allocator_peak},
+      {"allocator_system_calls_per_step", measured.system_calls},
+  };
+  const Breakdown breakdown(measured);
+  breakdown.AddKernels(&report);
+  breakdown.AddPhases(&report);
+  return report;
+}
+
+}  // namespace nextword

@@ -1,0 +1,26 @@
+// `nextword bench --what step`: whole training steps.
+#ifndef NEXTWORD_TOOLS_COMMANDS_BENCH_STEP_H_
+#define NEXTWORD_TOOLS_COMMANDS_BENCH_STEP_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "configs/train_config.pb.h"
+#include "tools/commands/bench_report.h"
+
+namespace nextword {
+
+struct StepBenchOptions {
+  int64_t steps = 5;
+  int64_t warmup = 2;         // Steps before those.
+  double peak_seconds = 0.5;  // To measure the matmul peak for.
+};
+
+// Steps of `config`, which is valid, through the code that training runs, on
+// random ids. Errors: there is no such model, or no memory for it.
+absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
+                                      const StepBenchOptions& options);
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_TOOLS_COMMANDS_BENCH_STEP_H_
