@@ -64,7 +64,7 @@ Timing MeasureProduct(const Product& p, DType dtype, double seconds) {
   const Tensor b = RandomNormal(shape_b, dtype, 2);
   Tensor y = Empty({p.m, p.n}, dtype);
   return Measure(seconds, [&] {
-    kernels::matmul(a, p.transpose_a, b, p.transpose_b, &y);
+    kernels::matmul(a, p.transpose_a, b, p.transpose_b, false, &y);
   });
 }
 

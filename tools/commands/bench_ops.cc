@@ -251,6 +251,10 @@ void BenchVocabulary(const Sizes& s, OpBench* bench) {
   bench->Pass("cross_entropy_grad", {dlogits, logits}, [&] {
     kernels::cross_entropy_grad(logits, ids, lse, ones, &dlogits);
   });
+  Tensor scores = RandomNormal({s.tokens, s.vocab}, DType::kF32, 4);
+  bench->Pass("cross_entropy_with_grad", {scores, dlogits}, [&] {
+    kernels::cross_entropy_with_grad(&scores, ids, &losses, &dlogits);
+  });
 }
 
 // Of the feed-forward layer.
@@ -259,16 +263,16 @@ void BenchMatmul(const Sizes& s, OpBench* bench) {
   const Tensor x = RandomNormal({s.tokens, s.hidden}, bench->dtype(), 1);
   const Tensor w = RandomNormal({columns, s.hidden}, bench->dtype(), 2);
   Tensor y = Empty({s.tokens, columns}, bench->dtype());
-  bench->Compute("matmul, up", y,
+  bench->Compute("linear, up", y,
                  2.0 * static_cast<double>(s.hidden * y.numel()),
-                 [&] { kernels::matmul(x, false, w, true, &y); });
+                 [&] { kernels::linear(x, w, Tensor(), Tensor(), &y); });
 }
 
 // Over the weights of one block's matrices, which are f32.
 void BenchUpdate(const Sizes& s, OpBench* bench) {
   const int64_t numel =
       4 * s.hidden * s.hidden + (s.llama ? 3 : 2) * s.hidden * s.mlp;
-  const Tensor grad = RandomNormal({numel}, DType::kF32, 1, 1e-3);
+  Tensor grad = RandomNormal({numel}, DType::kF32, 1, 1e-3);
   Tensor param = RandomNormal({numel}, DType::kF32, 2, 0.02);
   Tensor m = ZerosLike(param), v = ZerosLike(param);
   Tensor sum = Empty({1}, DType::kF64);
@@ -279,8 +283,9 @@ void BenchUpdate(const Sizes& s, OpBench* bench) {
                                        .weight_decay = 0.1,
                                        .grad_scale = 1,
                                        .step = 1};
-  bench->Pass("adamw", {param, param, grad, m, m, v, v},
-              [&] { kernels::adamw(&param, grad, &m, &v, params); });
+  Tensor none;
+  bench->Pass("adamw", {param, param, grad, grad, m, m, v, v},
+              [&] { kernels::adamw(&param, &grad, &m, &v, &none, params); });
   bench->Pass("sum_squares", {grad}, [&] { kernels::sum_squares(grad, &sum); });
   bench->Pass("fill", {m}, [&] { kernels::fill(&m, 0); });
 }
