@@ -34,10 +34,6 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
       need.moments / 1e9, need.activations / 1e9, has / 1e9));
 }
 
-DType ComputeDTypeOf(const TrainConfig& config) {
-  return config.compute_dtype() == BF16 ? DType::kBF16 : DType::kF32;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
@@ -56,11 +52,11 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model)
 
 void Learner::Initialize() {
   model_.Initialize(config_.seed());
-  parameters_->ComputeIn(ComputeDTypeOf(config_));
+  parameters_->ComputeIn(compute_dtype());
 }
 
 void Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
-  parameters_->ComputeIn(ComputeDTypeOf(config_));
+  parameters_->ComputeIn(compute_dtype());
   step_ = step;
   next_sequence_ = next_sequence;
 }

@@ -16,6 +16,7 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/batch.h"
+#include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
@@ -55,7 +56,7 @@ class Learner {
   int64_t step() const { return step_; }  // Steps done.
   uint64_t next_sequence() const { return next_sequence_; }
   // Of the matrix products.
-  DType compute_dtype() const { return DType::kF32; }
+  DType compute_dtype() const { return ComputeDTypeOf(config_); }
   const layers::Transformer& model() const { return model_; }
   const Parameters& parameters() const { return *parameters_; }
   const Optimizer& optimizer() const { return *optimizer_; }

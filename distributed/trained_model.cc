@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/base/status.h"
+#include "distributed/compute_dtype.h"
 #include "distributed/run_checkpoints.h"
 
 namespace nextword {
@@ -24,6 +25,8 @@ absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path) {
   auto parameters = std::make_unique<Parameters>(model->NamedParameters(),
                                                  DType::kF32, Device::Cpu());
   NW_RETURN_IF_ERROR(checkpoint.ReadWeights(NamedWeights(*parameters)));
+  // It predicts as it did when it was trained.
+  parameters->ComputeIn(ComputeDTypeOf(checkpoint.config()));
   return TrainedModel{checkpoint.directory(), checkpoint.config(),
                       std::move(tokenizer), std::move(model),
                       std::move(parameters)};

@@ -206,6 +206,19 @@ TEST_F(TrainerTest, SgdResumesToTheSameBits) {
   ExpectSameRun("whole", "resumed");
 }
 
+TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
+  const std::vector<std::string> bf16 = {"compute_dtype=BF16"};
+  SetNumThreads(1);
+  ASSERT_TRUE(Run(Config("whole", bf16)).ok());
+  SetNumThreads(2);
+  KillAfter(6, "whole", "resumed");
+  ASSERT_TRUE(Run(Config("resumed", bf16), "auto").ok());
+  ExpectSameRun("whole", "resumed");
+  ASSERT_TRUE(Run(Config("f32")).ok());
+  EXPECT_FALSE(CheckpointFile("whole", kSteps, "model.safetensors") ==
+               CheckpointFile("f32", kSteps, "model.safetensors"));
+}
+
 TEST_F(TrainerTest, ResumesFromAnotherRun) {
   ASSERT_TRUE(Run(Config("whole")).ok());
   ASSERT_TRUE(

@@ -16,6 +16,7 @@
 #include "configs/model_config.h"
 #include "data/token_stream.h"
 #include "data/tokenizer.h"
+#include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
 #include "distributed/matmul_peak.h"
 #include "layers/model_cost.h"
@@ -71,7 +72,8 @@ void PrintCompute(const TrainConfig& config, const ModelConfig& model) {
       layers::TrainFlopsPerToken(model, SequenceLength(config.batch(), model));
   const double tokens = static_cast<double>(config.steps()) *
                         TokensPerStep(config.batch(), model);
-  const double peak = MeasureMatmulPeak(DType::kF32, Device::Cpu(), 0.3);
+  const double peak =
+      MeasureMatmulPeak(ComputeDTypeOf(config), Device::Cpu(), 0.3);
   std::printf("Compute\n");
   Row("FLOPs per token", Scaled(per_token, "FLOP"));
   Row("tokens per step", WithCommas(TokensPerStep(config.batch(), model)));
