@@ -18,11 +18,7 @@ namespace {
 
 // Refuses what the machine's memory cannot hold, before anything is allocated.
 absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
-  const layers::TrainMemory need = layers::EstimateTrainMemory(
-      model, config.batch().micro_batch(),
-      SequenceLength(config.batch(), model),
-      config.optimizer().kind() == ADAMW ? 2 : 1,
-      GradientReducer::Buffers(config.batch().lanes()));
+  const layers::TrainMemory need = Learner::EstimateMemory(config, model);
   const double has = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
                      static_cast<double>(sysconf(_SC_PAGE_SIZE));
   if (static_cast<double>(need.total()) <= has) return absl::OkStatus();
@@ -35,6 +31,17 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
 }
 
 }  // namespace
+
+layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
+                                            const ModelConfig& model) {
+  return layers::EstimateTrainMemory(
+      model,
+      {.micro_batch = config.batch().micro_batch(),
+       .sequence_length = SequenceLength(config.batch(), model),
+       .moments = config.optimizer().kind() == ADAMW ? 2 : 1,
+       .gradient_buffers = GradientReducer::Buffers(config.batch().lanes()),
+       .compute_dtype = ComputeDTypeOf(config)});
+}
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     const TrainConfig& config, const ModelConfig& model) {

@@ -18,6 +18,7 @@
 #include "distributed/batch.h"
 #include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
+#include "layers/model_cost.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
 
@@ -39,6 +40,10 @@ class Learner {
   // machine's memory cannot hold it.
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
       const TrainConfig& config, const ModelConfig& model);
+
+  // What it takes, of `model`, resolved.
+  static layers::TrainMemory EstimateMemory(const TrainConfig& config,
+                                            const ModelConfig& model);
 
   // Random weights of the config's seed.
   void Initialize();

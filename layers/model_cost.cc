@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "autograd/ops/loss.h"
 #include "layers/transformer.h"
 
 namespace nextword::layers {
@@ -19,19 +20,45 @@ double MeanKeys(const ModelConfig& model, int64_t length) {
   return (ramp + flat) / static_cast<double>(length);
 }
 
-// Elements per token that one block keeps for its backward pass: each op's
-// saved inputs and results, as the code of the layers has them.
-int64_t SavedPerBlock(const ModelConfig& m) {
-  const int64_t c = m.hidden_size(), f = m.mlp_size();
-  const int64_t q = int64_t{m.num_heads()} * m.head_dim();
-  const int64_t kv = 2 * int64_t{m.kv_heads()} * m.head_dim();
-  const int64_t rotated = m.position() == ROPE ? q + kv / 2 : 0;
-  // The residual stream twice, both norms' results; qkv and its parts, also
-  // after rotation; attention's result and out's.
-  const int64_t attention = 2 * c + (q + kv) + (q + kv) + rotated + q + c;
-  const int64_t pre = m.activation() == SWIGLU ? 2 * f : f;
-  const int64_t mlp = 2 * c + pre + f + c;
-  return attention + mlp;
+// Bytes per token of what a model computes: sums are at least f32.
+struct TokenBytes {
+  TokenBytes(const ModelConfig& m, DType dtype)
+      : compute(static_cast<int64_t>(DTypeSize(dtype))),
+        sum(std::max<int64_t>(4, compute)),
+        hidden(m.hidden_size()),
+        heads(int64_t{m.num_heads()} * m.head_dim()),
+        qkv(heads + 2 * int64_t{m.kv_heads()} * m.head_dim()),
+        post(m.mlp_size()),
+        pre(m.activation() == SWIGLU ? 2 * post : post),
+        rotary(m.position() == ROPE) {}
+
+  // What one block keeps for its backward pass: the residual stream twice;
+  // both norms' results, qkv (before and after rotation), attention's result,
+  // and the feed-forward layer before and after its activation.
+  int64_t SavedByBlock() const {
+    return sum * 2 * hidden +
+           compute * (2 * hidden + qkv * (rotary ? 2 : 1) + heads + pre + post);
+  }
+
+  // The gradients on their way through a block, at the most.
+  int64_t PassingBlock() const {
+    return sum * 2 * hidden + compute * (pre + post);
+  }
+
+  // The embedding, the final norm's result, and its gradient by the loss.
+  int64_t Ends() const { return sum * hidden + 2 * compute * hidden; }
+
+  int64_t compute, sum, hidden, heads, qkv, post, pre;
+  bool rotary;
+};
+
+// The chunk of logits with, in mixed precision, their gradients; and the
+// gradient of the head's matrix, which waits for the backward pass.
+int64_t LossBytes(const ModelConfig& model, int64_t tokens, DType dtype) {
+  const int64_t vocab = model.vocab_size();
+  const int64_t logits = LossChunkRows(tokens, vocab, kChunkLogits) * vocab;
+  const int64_t bytes = dtype == DType::kBF16 ? 4 + 2 : 4;
+  return logits * bytes + vocab * int64_t{model.hidden_size()} * 4;
 }
 
 }  // namespace
@@ -66,24 +93,30 @@ double TrainFlopsPerToken(const ModelConfig& model, int64_t sequence_length) {
   return 6 * matrices + 12 * width * MeanKeys(model, sequence_length);
 }
 
-TrainMemory EstimateTrainMemory(const ModelConfig& model, int64_t micro_batch,
-                                int64_t sequence_length, int moments,
-                                int gradient_buffers) {
+TrainMemory EstimateTrainMemory(const ModelConfig& model,
+                                const TrainShape& shape) {
   constexpr int64_t kBytes = 4;
-  const int64_t parameters = CountParameters(model).total();
-  const int64_t tokens = micro_batch * sequence_length;
-  const int64_t block = SavedPerBlock(model);
-  const int64_t blocks =
-      model.recompute() ? model.layers() * int64_t{model.hidden_size()} + block
-                        : model.layers() * block;
-  // Logits and their gradient, the residual stream and the final norm.
-  const int64_t ends =
-      2 * int64_t{model.vocab_size()} + 3 * int64_t{model.hidden_size()};
+  // Code, libraries with their buffers, and what allocation rounds up, as
+  // measured on small models.
+  constexpr int64_t kProgram = int64_t{130} << 20;
+  const ParameterCount count = CountParameters(model);
+  const int64_t tokens = shape.micro_batch * shape.sequence_length;
+  const TokenBytes bytes(model, shape.compute_dtype);
+  const int64_t kept =
+      model.recompute()
+          ? model.layers() * bytes.sum * bytes.hidden + bytes.SavedByBlock()
+          : model.layers() * bytes.SavedByBlock();
+  // The peak is at the loss, or in the last block's backward pass.
+  const int64_t passing =
+      std::max(LossBytes(model, tokens, shape.compute_dtype),
+               tokens * bytes.PassingBlock());
   TrainMemory memory;
-  memory.weights = parameters * kBytes;
-  memory.gradients = parameters * kBytes * gradient_buffers;
-  memory.moments = parameters * kBytes * moments;
-  memory.activations = tokens * (blocks + ends) * kBytes;
+  memory.weights = count.total() * kBytes;
+  if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;
+  memory.gradients = count.total() * kBytes * shape.gradient_buffers;
+  memory.moments = count.total() * kBytes * shape.moments;
+  memory.activations = tokens * (kept + bytes.Ends()) + passing;
+  memory.program = kProgram;
   return memory;
 }
 

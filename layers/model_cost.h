@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "autograd/tensor/dtype.h"
 #include "configs/train_config.pb.h"
 
 namespace nextword::layers {
@@ -32,20 +33,30 @@ ParameterCount CountParameters(const ModelConfig& model);
 // query sees, (T + 1) / 2 without a sliding window.
 double TrainFlopsPerToken(const ModelConfig& model, int64_t sequence_length);
 
-// Bytes of one training step, f32.
-struct TrainMemory {
-  int64_t weights = 0;
-  int64_t gradients = 0;
-  int64_t moments = 0;
-  int64_t activations = 0;  // At their peak, logits included.
-
-  int64_t total() const { return weights + gradients + moments + activations; }
+// How a model is trained, as far as memory goes.
+struct TrainShape {
+  int64_t micro_batch;
+  int64_t sequence_length;
+  int moments;           // Of the optimizer, per parameter.
+  int gradient_buffers;  // That the sum over lanes needs.
+  DType compute_dtype;
 };
 
-// `gradient_buffers` counts the buffers that the sum over lanes needs.
-TrainMemory EstimateTrainMemory(const ModelConfig& model, int64_t micro_batch,
-                                int64_t sequence_length, int moments,
-                                int gradient_buffers);
+// Bytes of one training step at its peak.
+struct TrainMemory {
+  int64_t weights = 0;  // With the narrow copies of mixed precision.
+  int64_t gradients = 0;
+  int64_t moments = 0;
+  int64_t activations = 0;  // What backward needs, and a chunk of logits.
+  int64_t program = 0;      // The process itself, its libraries' buffers.
+
+  int64_t total() const {
+    return weights + gradients + moments + activations + program;
+  }
+};
+
+TrainMemory EstimateTrainMemory(const ModelConfig& model,
+                                const TrainShape& shape);
 
 }  // namespace nextword::layers
 

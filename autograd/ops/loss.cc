@@ -8,15 +8,6 @@
 namespace nextword {
 namespace {
 
-// Rows of one chunk: all chunks of about one size, in whole vectors.
-int64_t ChunkRows(int64_t rows, int64_t columns, int64_t chunk_logits) {
-  const int64_t chunks =
-      std::max<int64_t>(1, (rows * columns + chunk_logits - 1) / chunk_logits);
-  constexpr int64_t kMultiple = 64;
-  const int64_t share = (rows + chunks - 1) / chunks;
-  return std::max<int64_t>(1, (share + kMultiple - 1) / kMultiple) * kMultiple;
-}
-
 // Loss and gradients of a head over all rows, one chunk after the other.
 struct HeadLoss {
   Tensor losses;  // [R]
@@ -27,11 +18,11 @@ struct HeadLoss {
            int64_t rows_per_chunk) {
     const int64_t rows = x.dim(0), columns = w.dim(0);
     const DType dtype = losses.dtype();
-    const int64_t largest = std::min(rows, rows_per_chunk);
-    const Tensor logits = Empty({largest, columns}, dtype, x.device());
+    const Tensor logits = Empty({rows_per_chunk, columns}, dtype, x.device());
     const bool narrow = x.dtype() == DType::kBF16;
     const Tensor gradients =
-        narrow ? Empty({largest, columns}, x.dtype(), x.device()) : logits;
+        narrow ? Empty({rows_per_chunk, columns}, x.dtype(), x.device())
+               : logits;
     for (int64_t begin = 0; begin < rows; begin += rows_per_chunk) {
       const int64_t end = std::min(rows, begin + rows_per_chunk);
       RunChunk(x.Rows(begin, end), w, targets.Rows(begin, end), begin,
@@ -89,6 +80,16 @@ Variable CrossEntropy(const Variable& logits, const Tensor& targets) {
                 });
 }
 
+// All chunks of about one size, in whole vectors.
+int64_t LossChunkRows(int64_t rows, int64_t vocab, int64_t chunk_logits) {
+  const int64_t chunks =
+      std::max<int64_t>(1, (rows * vocab + chunk_logits - 1) / chunk_logits);
+  constexpr int64_t kMultiple = 64;
+  const int64_t share = (rows + chunks - 1) / chunks;
+  const int64_t rounded = (share + kMultiple - 1) / kMultiple * kMultiple;
+  return std::clamp<int64_t>(rounded, 1, std::max<int64_t>(1, rows));
+}
+
 Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
                             const Tensor& targets, int64_t chunk_logits) {
   NW_CHECK(x.shape().rank() >= 1 && weight.shape().rank() == 2 &&
@@ -111,7 +112,7 @@ Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
   }
   head.Run(x.value().Reshape({rows, x.dim(-1)}), weight.value(),
            targets.Reshape({rows}),
-           ChunkRows(rows, weight.dim(0), chunk_logits));
+           LossChunkRows(rows, weight.dim(0), chunk_logits));
   Tensor sum = Empty({1}, dtype, device);
   kernels::sum_to(head.losses, &sum);
   return Record("linear_cross_entropy", sum.Reshape(Shape()), {x, weight},

@@ -19,6 +19,7 @@ Variable CrossEntropy(const Variable& logits, const Tensor& targets);
 // on turned into gradients of x and weight, for as many rows at a time as make
 // up `chunk_logits` elements.
 inline constexpr int64_t kChunkLogits = int64_t{1} << 25;
+int64_t LossChunkRows(int64_t rows, int64_t vocab, int64_t chunk_logits);
 Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
                             const Tensor& targets,
                             int64_t chunk_logits = kChunkLogits);

@@ -17,7 +17,7 @@
 #include "data/token_stream.h"
 #include "data/tokenizer.h"
 #include "distributed/compute_dtype.h"
-#include "distributed/gradient_reducer.h"
+#include "distributed/learner.h"
 #include "distributed/matmul_peak.h"
 #include "layers/model_cost.h"
 #include "tools/commands/config_options.h"
@@ -53,18 +53,17 @@ void PrintParameters(const layers::ParameterCount& count) {
 }
 
 void PrintMemory(const TrainConfig& config, const ModelConfig& model) {
-  const int moments = config.optimizer().kind() == ADAMW ? 2 : 1;
-  const layers::TrainMemory memory = layers::EstimateTrainMemory(
-      model, config.batch().micro_batch(),
-      SequenceLength(config.batch(), model), moments,
-      GradientReducer::Buffers(config.batch().lanes()));
+  const layers::TrainMemory memory = Learner::EstimateMemory(config, model);
   std::printf("Memory\n");
   Row("weights", Scaled(memory.weights, "B"));
   Row("gradients", Scaled(memory.gradients, "B"));
   Row("moments", Scaled(memory.moments, "B"));
   Row("activations", Scaled(memory.activations, "B"));
+  Row("program", Scaled(memory.program, "B"));
   Row("total", Scaled(memory.total(), "B"));
-  Row("checkpoint on disk", Scaled(memory.weights + memory.moments, "B"));
+  Row("checkpoint on disk",
+      Scaled(4.0 * layers::CountParameters(model).total() + memory.moments,
+             "B"));
 }
 
 void PrintCompute(const TrainConfig& config, const ModelConfig& model) {
