@@ -230,8 +230,8 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   report.text = absl::StrFormat(
       "%s parameters, %d tokens and %s a step, %d steps, %d threads\n"
       "matmul peak %s\n\n%s\n"
-      "memory: process at most %s, tensors at most %s; the system asked for "
-      "memory %g times a step\n",
+      "memory: process at most %s, tensors at most %s\n"
+      "the system was asked for memory %g times a step\n",
       WithCommas(learner->parameters().numel()), static_cast<int64_t>(tokens),
       Scaled(flops, "FLOP"), options.steps, NumThreads(),
       Scaled(peak, "FLOP/s"), table.Text(), Scaled(resident, "B"),
