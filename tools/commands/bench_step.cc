@@ -17,6 +17,7 @@
 #include "autograd/base/trace.h"
 #include "autograd/base/trace_report.h"
 #include "autograd/tensor/allocator.h"
+#include "autograd/tensor/cpu_allocator.h"
 #include "configs/batch_config.h"
 #include "configs/model_config.h"
 #include "distributed/learner.h"
@@ -116,6 +117,14 @@ int64_t MaxResidentBytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
+std::vector<trace::SpanSum> LongestFirst(std::vector<trace::SpanSum> spans) {
+  std::stable_sort(spans.begin(), spans.end(),
+                   [](const trace::SpanSum& a, const trace::SpanSum& b) {
+                     return a.seconds > b.seconds;
+                   });
+  return spans;
+}
+
 // Where the time of the steps goes, from their spans.
 class Breakdown {
  public:
@@ -156,7 +165,7 @@ class Breakdown {
   void AddPhases(BenchReport* report) const {
     Table table({"phase", "per step", "share"});
     Json rows = Json::array();
-    for (const trace::SpanSum& sum : measured_.spans) {
+    for (const trace::SpanSum& sum : LongestFirst(measured_.spans)) {
       if (sum.category != "step" || sum.name == "step") continue;
       table.Add({sum.name, Seconds(sum.seconds / steps_),
                  Percent(sum.seconds / measured_.sum())});
@@ -193,6 +202,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
                       Learner::Create(config, model));
   const DType dtype = learner->compute_dtype();
   const double peak = MeasureGemmPeak(dtype, options.peak_seconds);
+  CpuAllocator::Get().ReleaseCached();  // What that took is not the steps'.
   learner->Initialize();
   AllocatorFor(learner->parameters().values().device()).ResetPeak();
   NW_ASSIGN_OR_RETURN(const Measured measured,
@@ -220,8 +230,8 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   report.text = absl::StrFormat(
       "%s parameters, %d tokens and %s a step, %d steps, %d threads\n"
       "matmul peak %s\n\n%s\n"
-      "memory: process at most %s, tensors at most %s; the system asked for "
-      "memory %g times a step\n",
+      "memory: process at most %s, tensors at most %s\n"
+      "the system was asked for memory %g times a step\n",
       WithCommas(learner->parameters().numel()), static_cast<int64_t>(tokens),
       Scaled(flops, "FLOP"), options.steps, NumThreads(),
       Scaled(peak, "FLOP/s"), table.Text(), Scaled(resident, "B"),
