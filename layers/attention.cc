@@ -23,42 +23,52 @@ Attention::Attention(const ModelConfig& model, int64_t block)
   AddPart("out", &out_);
 }
 
-Variable Attention::Heads(const Variable& qkv, int64_t begin,
-                          int64_t count) const {
-  const Variable part =
-      Slice(qkv, -1, begin * head_dim_, (begin + count) * head_dim_);
-  return Reshape(part, {qkv.dim(0), qkv.dim(1), count, head_dim_});
+bool Attention::IsOpened(const ForwardContext& context,
+                         const std::string& prefix) const {
+  if (context.cache != nullptr) return true;
+  for (const char* name : {"q", "k", "v", "pattern"}) {
+    if (IsWanted(context, prefix, name)) return true;
+  }
+  return false;
+}
+
+Variable Attention::AttendInParts(const Variable& qkv,
+                                  const ForwardContext& context,
+                                  const std::string& prefix,
+                                  AttentionMask mask) const {
+  const int64_t end_of_keys = num_heads_ + kv_heads_;
+  const Variable q = Visit(context, prefix, "q", Slice(qkv, 2, 0, num_heads_));
+  Variable k =
+      Visit(context, prefix, "k", Slice(qkv, 2, num_heads_, end_of_keys));
+  Variable v =
+      Visit(context, prefix, "v", Slice(qkv, 2, end_of_keys, qkv.dim(2)));
+  if (context.cache != nullptr) {
+    mask.keys = context.cache->length() + qkv.dim(1);
+    context.cache->Append(block_, k.value(), v.value());
+    k = Variable(context.cache->keys(block_));
+    v = Variable(context.cache->values(block_));
+  }
+  if (!IsWanted(context, prefix, "pattern")) {
+    return nextword::Attention(q, k, v, mask);
+  }
+  const Variable pattern = AttentionPattern(q, k, mask);
+  return AttendWith(Visit(context, prefix, "pattern", pattern), v);
 }
 
 Variable Attention::Forward(const Variable& x, const ForwardContext& context,
                             const std::string& prefix,
                             const Variable& residual) const {
-  const Variable qkv = qkv_.Forward(x);
-  Variable q = Heads(qkv, 0, num_heads_);
-  Variable k = Heads(qkv, num_heads_, kv_heads_);
-  Variable v = Heads(qkv, num_heads_ + kv_heads_, kv_heads_);
+  Variable qkv =
+      Reshape(qkv_.Forward(x),
+              {x.dim(0), x.dim(1), num_heads_ + 2 * kv_heads_, head_dim_});
   if (rotary_) {
-    q = Rope(q, rope_theta_, context.first_position());
-    k = Rope(k, rope_theta_, context.first_position());
+    qkv = Rope(qkv, rope_theta_, context.first_position(),
+               num_heads_ + kv_heads_);
   }
-  q = Visit(context, prefix, "q", q);
-  k = Visit(context, prefix, "k", k);
-  v = Visit(context, prefix, "v", v);
-
-  AttentionMask mask{.window = window_, .documents = context.documents};
-  if (context.cache != nullptr) {
-    mask.keys = context.cache->length() + x.dim(1);
-    context.cache->Append(block_, k.value(), v.value());
-    k = Variable(context.cache->keys(block_));
-    v = Variable(context.cache->values(block_));
-  }
-  Variable z;
-  if (IsWanted(context, prefix, "pattern")) {
-    const Variable pattern = AttentionPattern(q, k, mask);
-    z = AttendWith(Visit(context, prefix, "pattern", pattern), v);
-  } else {
-    z = nextword::Attention(q, k, v, mask);
-  }
+  const AttentionMask mask{.window = window_, .documents = context.documents};
+  Variable z = IsOpened(context, prefix)
+                   ? AttendInParts(qkv, context, prefix, mask)
+                   : SelfAttention(qkv, num_heads_, kv_heads_, mask);
   z = Visit(context, prefix, "z", z);
   z = Reshape(z, {x.dim(0), x.dim(1), num_heads_ * head_dim_});
   return out_.Forward(z, residual);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "autograd/ops/attention.h"
 #include "configs/train_config.pb.h"
 #include "layers/basic.h"
 #include "layers/forward_context.h"
@@ -28,8 +29,12 @@ class Attention : public Module {
   DType dtype() const { return qkv_.dtype(); }
 
  private:
-  // Heads [begin, begin + count) of the fused projection [B, T, .., D].
-  Variable Heads(const Variable& qkv, int64_t begin, int64_t count) const;
+  // Whether somebody needs queries, keys and values one by one.
+  bool IsOpened(const ForwardContext& context, const std::string& prefix) const;
+
+  // For them: qkv [B, T, H + 2 K, D], rotated, to z.
+  Variable AttendInParts(const Variable& qkv, const ForwardContext& context,
+                         const std::string& prefix, AttentionMask mask) const;
 
   const int64_t block_, num_heads_, kv_heads_, head_dim_, window_;
   const bool rotary_;

@@ -211,6 +211,26 @@ TEST(LinearCrossEntropyTest, NeedsNoMemoryForAllLogits) {
   EXPECT_LT(allocator.stats().peak_bytes - before, 4 * rows * vocab / 4);
 }
 
+// Wherever the heads lie, the bits are the same.
+TEST(SelfAttentionTest, PackedIsAttentionOfTheParts) {
+  for (const int64_t length : {1, 63, 64, 65, 130, 257}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64}) {
+      SCOPED_TRACE(::testing::Message() << length << " " << dtype);
+      const Tensor qkv = RandomNormal({2, length, 8, 16}, 1, dtype);
+      const auto packed = ForwardBackward(
+          [](const Inputs& in) { return SelfAttention(in[0], 4, 2); }, {qkv});
+      const auto parts = ForwardBackward(
+          [](const Inputs& in) {
+            return Attention(Slice(in[0], 2, 0, 4), Slice(in[0], 2, 4, 6),
+                             Slice(in[0], 2, 6, 8));
+          },
+          {qkv});
+      EXPECT_THAT(packed.value, HasBitsOf(parts.value));
+      EXPECT_THAT(packed.gradients[0], HasBitsOf(parts.gradients[0]));
+    }
+  }
+}
+
 TEST(CrossEntropyTest, GradientIsSoftmaxMinusOneHot) {
   const Tensor targets = RandomIds({6}, 11, 1);
   const Tensor logits = RandomNormal({6, 11}, 1);

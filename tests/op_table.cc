@@ -225,6 +225,30 @@ std::vector<OpRow> AttentionRows() {
                      {{1, 1, 1, 1}, {1, 1, 1, 1}},
                      {{0, 2, 3, 3}, {0, 3, 2, 4}}},
                     {{2, 4, 70, 150}, {2, 150, 2, 24}}});
+  const auto masked_self_attention = [](const AttentionMask& mask) {
+    return
+        [mask](const Inputs& in) { return SelfAttention(in[0], 4, 2, mask); };
+  };
+  const std::vector<Shapes> packed = {{{2, 5, 8, 4}},
+                                      {{1, 1, 8, 3}},
+                                      {{1, 67, 8, 2}},
+                                      {{0, 3, 8, 4}},
+                                      {{2, 0, 8, 4}}};
+  const Shapes packed_large = {{2, 150, 8, 24}};
+  result.push_back(
+      {"SelfAttention", "", masked_self_attention({}), packed, packed_large});
+  result.push_back({"SelfAttention", "window",
+                    masked_self_attention(WindowMask()), packed, packed_large});
+  result.push_back({"SelfAttention", "documents",
+                    [](const Inputs& in) {
+                      return SelfAttention(in[0], 4, 2, DocumentsMask(in[0]));
+                    },
+                    packed, packed_large});
+  result.push_back({"Rope",
+                    "some_heads",
+                    [](const Inputs& in) { return Rope(in[0], 500, 3, 2); },
+                    {{{2, 3, 3, 4}}, {{1, 1, 2, 2}}, {{0, 2, 2, 4}}},
+                    {{2, 70, 4, 24}}});
   result.push_back({"Rope",
                     "",
                     [](const Inputs& in) { return Rope(in[0], 10000); },

@@ -2,9 +2,9 @@
 //
 // A kernel is declared once, in kernels.h; each device's library registers its
 // implementation while the program starts, so that a build without a device
-// needs no stubs. A call goes to the device of the first Tensor among the
-// arguments, in a trace span of the kernel's name. Immutable after start, so
-// thread-safe.
+// needs no stubs. A call goes to the device of its first argument (a Tensor, a
+// pointer to one, or a struct whose `data` is one), in a trace span of the
+// kernel's name. Immutable after start, so thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 
@@ -53,6 +53,10 @@ class Kernel<void(Args...)> {
   template <typename... Rest>
   static const Tensor& FirstTensor(Tensor* first, const Rest&...) {
     return *first;
+  }
+  template <typename Part, typename... Rest>
+  static const Tensor& FirstTensor(const Part& first, const Rest&...) {
+    return first.data;
   }
 
   const char* const name_;

@@ -31,6 +31,14 @@ struct AttentionMask {
   Tensor documents = {};  // Optional i32 [B, S]: only keys of an equal number.
 };
 
+// Heads [first, first + count) of data [B, T, W, D]: a part of a packed
+// projection, or all of a tensor. A kernel writes to its output's elements.
+struct Heads {
+  Tensor data;
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
 struct AdamWParams {
   double learning_rate, beta1, beta2, epsilon;
   double weight_decay;  // 0 for tensors that do not decay.
@@ -112,17 +120,20 @@ NW_KERNEL(softmax_grad, In y, In dy, Out dx);
 // Scores [B, H, T, S] with masked keys taken as minus infinity.
 NW_KERNEL(masked_softmax, In x, const AttentionMask& mask, Out y);
 
-// Rotary positions (Su et al. 2021) on x [B, T, H, D]: turns the pair (i,
-// i + D / 2) at position p by p theta^(-2i / D), or back when inverse.
-NW_KERNEL(rope, In x, double theta, int64_t first_position, bool inverse,
-          Out y);
+// Rotary positions (Su et al. 2021) on the first `heads` heads of x
+// [B, T, W, D]; the others are copied. Turns the pair (i, i + D / 2) at
+// position p by p theta^(-2i / D), or back when inverse.
+NW_KERNEL(rope, In x, int64_t heads, double theta, int64_t first_position,
+          bool inverse, Out y);
 
-// softmax(scale q k') v, fused: q, y [B, T, H, D]; k, v [B, S, K, D]; lse stat
-// [B, H, T], the logarithm of each row's sum.
-NW_KERNEL(attention, In q, In k, In v, double scale, const AttentionMask& mask,
-          Out y, Out lse);
-NW_KERNEL(attention_grad, In q, In k, In v, In y, In lse, In dy, double scale,
-          const AttentionMask& mask, Out dq, Out dk, Out dv);
+// softmax(scale q k') v, fused: H heads q [B, T], K heads k and v [B, S]; y
+// [B, T, H, D]; lse stat [B, H, T], the logarithm of each row's sum. scale > 0.
+NW_KERNEL(attention, const Heads& q, const Heads& k, const Heads& v,
+          double scale, const AttentionMask& mask, Out y, Out lse);
+// dq, dk, dv may be parts of one tensor.
+NW_KERNEL(attention_grad, const Heads& q, const Heads& k, const Heads& v, In y,
+          In lse, In dy, double scale, const AttentionMask& mask,
+          const Heads& dq, const Heads& dk, const Heads& dv);
 
 // logits [R, V], targets i32 [R]; losses, lse stat [R]. A negative target is
 // ignored: its loss and gradient are 0. dlosses stat [R].

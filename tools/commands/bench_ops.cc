@@ -204,16 +204,20 @@ void BenchNorm(const Sizes& s, OpBench* bench) {
 void BenchAttention(const Sizes& s, OpBench* bench) {
   const DType dtype = bench->dtype();
   const int64_t batch = s.tokens / s.sequence;
-  const Shape shape = {batch, s.sequence, s.heads, s.head_dim()};
-  const Tensor q = RandomNormal(shape, dtype, 1);
-  const Tensor k = RandomNormal(shape, dtype, 2);
-  const Tensor v = RandomNormal(shape, dtype, 3);
-  const Tensor dy = RandomNormal(shape, dtype, 4);
-  Tensor y = EmptyLike(q), dq = EmptyLike(q), dk = EmptyLike(q),
-         dv = EmptyLike(q);
+  const Tensor qkv =
+      RandomNormal({batch, s.sequence, 3 * s.heads, s.head_dim()}, dtype, 1);
+  Tensor dqkv = EmptyLike(qkv);
+  const auto part = [&](const Tensor& x, int i) {
+    return kernels::Heads{x, i * s.heads, s.heads};
+  };
+  const Tensor dy =
+      RandomNormal({batch, s.sequence, s.heads, s.head_dim()}, dtype, 4);
+  Tensor y = EmptyLike(dy);
   Tensor lse = Empty({batch, s.heads, s.sequence}, DType::kF32);
   if (s.llama) {
-    bench->Pass("rope", {y, q}, [&] { kernels::rope(q, 10000, 0, false, &y); });
+    bench->Pass("rope", {dqkv, qkv}, [&] {
+      kernels::rope(qkv, 2 * s.heads, 10000, 0, false, &dqkv);
+    });
   }
   const double scale = 1 / std::sqrt(static_cast<double>(s.head_dim()));
   // Pairs of a query and a key that it sees, times the size of a head.
@@ -222,11 +226,13 @@ void BenchAttention(const Sizes& s, OpBench* bench) {
                        static_cast<double>(s.sequence + 1) / 2;
   // Forward q k' and p v; backward these two scores again, and dv, dp, dq, dk.
   bench->Compute("attention", y, 4 * pairs, [&] {
-    kernels::attention(q, k, v, scale, AttentionMask{}, &y, &lse);
+    kernels::attention(part(qkv, 0), part(qkv, 1), part(qkv, 2), scale,
+                       AttentionMask{}, &y, &lse);
   });
   bench->Compute("attention_grad", y, 10 * pairs, [&] {
-    kernels::attention_grad(q, k, v, y, lse, dy, scale, AttentionMask{}, &dq,
-                            &dk, &dv);
+    kernels::attention_grad(part(qkv, 0), part(qkv, 1), part(qkv, 2), y, lse,
+                            dy, scale, AttentionMask{}, part(dqkv, 0),
+                            part(dqkv, 1), part(dqkv, 2));
   });
 }
 

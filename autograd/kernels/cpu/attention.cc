@@ -1,338 +1,252 @@
-// Fused attention: strips of 64 queries against all keys that they see, so
-// that no T x S matrix is ever kept (after Dao et al. 2022, FlashAttention).
+// Fused attention: blocks of queries against blocks of keys with a running
+// softmax, so that no T x S matrix is ever made (after Dao et al. 2022,
+// FlashAttention).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "autograd/kernels/cpu/attention.cc"
 #include "hwy/foreach_target.h"
 
 #include <cmath>
-#include <limits>
 #include <type_traits>
-#include <vector>
 
-#include "autograd/kernels/cpu/gemm.h"
+#include "autograd/kernels/cpu/attention_block-inl.h"
+#include "autograd/kernels/cpu/attention_f64.h"
+#include "autograd/kernels/cpu/head_rows.h"
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
-#include "autograd/kernels/math.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace nextword::kernels {
 namespace HWY_NAMESPACE {
 
-constexpr int64_t kStrip = 64;
+// The most queries of one task: enough to pay for packing the keys.
+constexpr int64_t kQueryBlock = 256;
 
-struct KeyRange {
-  int64_t begin, end;
-};
+// Below every score that means anything, and above minus infinity, which a
+// masked score is: their difference is not a number of any row.
+constexpr float kLowest = -1e30f;
 
-// AttentionMask with its zeros resolved, for T queries.
-struct Visibility {
-  Visibility(const AttentionMask& mask, int64_t queries, int64_t stored_keys)
-      : keys(mask.keys > 0 ? mask.keys : stored_keys),
-        offset(keys - queries),
-        window(mask.window > 0 ? mask.window : keys),
-        stored(stored_keys),
-        documents(mask.documents.defined() ? mask.documents.data<int32_t>()
-                                           : nullptr) {}
-
-  // Keys that query t may see, documents aside.
-  KeyRange Keys(int64_t t) const {
-    const int64_t position = t + offset;
-    return {std::max<int64_t>(0, position - window + 1), position + 1};
-  }
-
-  // Sets masked entries of query t's scores to minus infinity; `scores` starts
-  // at key `first` and ends before `last`.
-  template <typename C>
-  void Mask(int64_t batch, int64_t t, int64_t first, int64_t last,
-            C* scores) const {
-    constexpr C kMasked = -std::numeric_limits<C>::infinity();
-    const KeyRange visible = Keys(t);
-    std::fill(scores, scores + std::max<int64_t>(0, visible.begin - first),
-              kMasked);
-    std::fill(scores + (visible.end - first), scores + (last - first), kMasked);
-    if (documents == nullptr) return;
-    const int32_t* const ids = documents + batch * stored;
-    const int32_t own = ids[t + offset];
-    for (int64_t s = visible.begin; s < visible.end; ++s) {
-      if (ids[s] != own) scores[s - first] = kMasked;
+// Turns scores of columns [begin, end) into exponentials and adds them to the
+// row's sums; shrinks sums and result `y` when a larger score appears. Scores
+// times `factor` are exponents of two. kWhole: all columns, none masked.
+template <bool kWhole>
+HWY_INLINE void SoftmaxRow(int64_t begin, int64_t end, const ColumnMask* mask,
+                           float factor, float* HWY_RESTRICT scores,
+                           float* HWY_RESTRICT running,
+                           float* HWY_RESTRICT sums, float* HWY_RESTRICT y,
+                           int64_t width) {
+  const FloatTag d;
+  if constexpr (kWhole) begin = 0, end = kKeyBlock;
+  FloatVector largest = hn::Set(d, *running);
+  for (int64_t s = begin; s < end; s += kLanes) {
+    FloatVector x = hn::Load(d, scores + s);
+    if constexpr (!kWhole) {
+      x = mask->Apply(s, x,
+                      hn::Set(d, -std::numeric_limits<float>::infinity()));
+      hn::Store(x, d, scores + s);
     }
+    largest = hn::Max(x, largest);
   }
+  largest = hn::MaxOfLanes(d, largest);
+  const float now = hn::GetLane(largest);
+  const FloatVector scale = hn::Set(d, factor);
+  FloatVector sum = hn::Load(d, sums);
+  if (now != *running) {
+    const FloatVector shrink =
+        Exp2(hn::Mul(scale, hn::Sub(hn::Set(d, *running), largest)));
+    for (int64_t i = 0; i < width; i += kLanes) {
+      hn::Store(hn::Mul(shrink, hn::Load(d, y + i)), d, y + i);
+    }
+    sum = hn::Mul(shrink, sum);
+    *running = now;
+  }
+  const FloatVector shift = hn::Mul(scale, largest);
+  for (int64_t s = begin; s < end; s += kLanes) {
+    const FloatVector p =
+        Exp2(hn::MulSub(scale, hn::Load(d, scores + s), shift));
+    hn::Store(p, d, scores + s);
+    sum = hn::Add(sum, p);
+  }
+  hn::Store(sum, d, sums);
+}
 
-  int64_t keys, offset, window, stored;
-  const int32_t* documents;
+// Everything of one call.
+template <typename T>
+struct ForwardCall {
+  HeadRows<const T> q, k, v;
+  HeadRows<T> y;
+  float* lse;
+  Visibility visibility;
+  int64_t queries, heads, group, size;
+  double scale;
 };
 
-// Rows of one head in the compute type: in place, or converted from bf16.
-template <typename T>
-class HeadRows {
-  using C = ComputeType<T>;
+// The memory of one task, a part of one allocation.
+struct ForwardScratch {
+  explicit ForwardScratch(int64_t size)
+      : width(RoundUpToLanes(size)),
+        memory(Empty({kQueryBlock * 2 * width + kKeyBlock * 2 * width +
+                      kQueryStrip * kKeyBlock + kQueryBlock * (kLanes + 1)},
+                     DType::kF32)),
+        q(memory.data<float>()),
+        y(q + kQueryBlock * width),
+        keys(y + kQueryBlock * width),
+        values(keys + kKeyBlock * width),
+        scores(values + kKeyBlock * width),
+        sums(scores + kQueryStrip * kKeyBlock),
+        largest(sums + kQueryBlock * kLanes) {}
 
- public:
-  HeadRows(const T* data, int64_t stride, int64_t rows, int64_t size) {
-    if constexpr (std::is_same_v<T, C>) {
-      view_ = {data, stride};
-    } else {
-      copy_.resize(rows * size);
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t i = 0; i < size; ++i) {
-          copy_[r * size + i] = static_cast<C>(data[r * stride + i]);
-        }
+  const int64_t width;
+  const Tensor memory;
+  float* const q;       // [kQueryBlock, width]
+  float* const y;       // [kQueryBlock, width]
+  float* const keys;    // [width, kKeyBlock], transposed.
+  float* const values;  // [kKeyBlock, width]
+  float* const scores;  // [kQueryStrip, kKeyBlock]
+  // The running softmax of each query: sums of exponentials, one per lane,
+  // relative to that of the largest score so far.
+  float* const sums;     // [kQueryBlock, kLanes]
+  float* const largest;  // [kQueryBlock]
+};
+
+// Adds what a strip of queries sees of a block of keys to its rows.
+inline void ForwardStrip(const Visibility& visibility, int64_t batch,
+                         const KeyBlock& block, const Strip& strip,
+                         float factor, int64_t size, int64_t first_row,
+                         const ForwardScratch& scratch, RowPrefetcher* next) {
+  const int64_t width = scratch.width;
+  const float* const q = scratch.q + first_row * width;
+  float* const y = scratch.y + first_row * width;
+  for (int g = 0; g < strip.count; ++g) {
+    const QueryGroup& group = strip.groups[g];
+    const int64_t at = group.first_column();
+    next->Advance();
+    Multiply(group.rows, group.columns(), size,
+             Rows{q + group.row * width, width}, scratch.keys + at, kKeyBlock,
+             false, scratch.scores + group.row * kKeyBlock + at, kKeyBlock);
+  }
+  for (int g = 0; g < strip.count; ++g) {
+    const QueryGroup& group = strip.groups[g];
+    const int64_t begin = group.first_column(), end = begin + group.columns();
+    for (int64_t r = group.row; r < group.row + group.rows; ++r) {
+      float* const scores = scratch.scores + r * kKeyBlock;
+      float* const largest = scratch.largest + first_row + r;
+      float* const sums = scratch.sums + (first_row + r) * kLanes;
+      if (group.whole) {
+        SoftmaxRow<true>(begin, end, nullptr, factor, scores, largest, sums,
+                         y + r * width, width);
+      } else {
+        const ColumnMask mask(visibility, batch, strip.query + r, block);
+        SoftmaxRow<false>(begin, end, &mask, factor, scores, largest, sums,
+                          y + r * width, width);
       }
-      view_ = {copy_.data(), size};
     }
   }
-
-  MatrixView<C> From(int64_t row) const { return view_.At(row, 0); }
-  MatrixView<C> Transposed(int64_t row) const {
-    MatrixView<C> view = From(row);
-    view.transposed = true;
-    return view;
+  for (int g = 0; g < strip.count; ++g) {
+    const QueryGroup& group = strip.groups[g];
+    next->Advance();
+    Multiply(
+        group.rows, width, group.end - group.begin,
+        Rows{scratch.scores + group.row * kKeyBlock + group.begin, kKeyBlock},
+        scratch.values + group.begin * width, width, true,
+        y + group.row * width, width);
   }
-  const C* Row(int64_t row) const { return From(row).data; }
-
- private:
-  std::vector<C> copy_;
-  MatrixView<C> view_;
-};
-
-// A buffer of at least n elements that the thread keeps for its next strip.
-template <typename C, int kWhich>
-C* Scratch(int64_t n) {
-  thread_local std::vector<C> buffer;
-  if (static_cast<int64_t>(buffer.size()) < n) buffer.resize(n);
-  return buffer.data();
 }
 
-// x = exp(x - shift); returns the sum.
-template <typename C>
-C ExpRow(C* __restrict x, C shift, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] = math::Exp(x[i] - shift);
-  return LaneSum<C>(n, [=](int64_t i) { return x[i]; });
-}
-
-// The sizes of one call.
-struct Sizes {
-  Sizes(In q, In k)
-      : batch(q.dim(0)),
-        queries(q.dim(1)),
-        heads(q.dim(2)),
-        size(q.dim(3)),
-        stored_keys(k.dim(1)),
-        kv_heads(k.dim(2)),
-        group(heads / kv_heads) {}
-
-  // First element of (batch b, head h) in q- or k-shaped tensors.
-  int64_t Query(int64_t b, int64_t h) const {
-    return (b * queries * heads + h) * size;
-  }
-  int64_t Key(int64_t b, int64_t h) const {
-    return (b * stored_keys * kv_heads + h) * size;
-  }
-  int64_t query_stride() const { return heads * size; }
-  int64_t key_stride() const { return kv_heads * size; }
-
-  int64_t batch, queries, heads, size, stored_keys, kv_heads, group;
-};
-
+// Queries [begin, begin + rows) of one head.
 template <typename T>
-void ForwardStrip(const Sizes& n, const Visibility& visibility, int64_t b,
-                  int64_t h, int64_t begin, const T* q, const T* k, const T* v,
-                  double scale, T* y, ComputeType<T>* lse) {
-  using C = ComputeType<T>;
-  const int64_t end = std::min(n.queries, begin + kStrip);
-  const int64_t rows = end - begin;
-  const int64_t first = visibility.Keys(begin).begin;
-  const int64_t last = visibility.Keys(end - 1).end;
-  const int64_t keys = last - first;
-  const int64_t qs = n.query_stride(), ks = n.key_stride();
-  const HeadRows<T> query(q + n.Query(b, h) + begin * qs, qs, rows, n.size);
-  const int64_t key = n.Key(b, h / n.group) + first * ks;
-  const HeadRows<T> keys_rows(k + key, ks, keys, n.size);
-  const HeadRows<T> values(v + key, ks, keys, n.size);
+void ForwardBlock(const ForwardCall<T>& call, int64_t batch, int64_t head,
+                  int64_t begin, int64_t rows) {
+  const int64_t size = call.size;
+  const ForwardScratch scratch(size);
+  const int64_t width = scratch.width;
+  PackRows(call.q.At(batch, begin, head), call.q.stride(), rows, size, rows,
+           width, scratch.q);
+  std::fill_n(scratch.y, rows * width, 0.0f);
+  std::fill_n(scratch.sums, rows * kLanes, 0.0f);
+  std::fill_n(scratch.largest, rows, kLowest);
+  const float factor = static_cast<float>(call.scale * 1.4426950408889634);
 
-  C* const p = Scratch<C, 0>(rows * keys);
-  SerialGemm<C>(rows, keys, n.size, scale, query.From(0),
-                keys_rows.Transposed(0), 0.0, p, keys);
-  C inverse[kStrip];
-  for (int64_t i = 0; i < rows; ++i) {
-    C* const row = p + i * keys;
-    visibility.Mask(b, begin + i, first, last, row);
-    const C largest = LaneMax<C>(keys, -std::numeric_limits<C>::infinity(),
-                                 [=](int64_t s) { return row[s]; });
-    const C sum = ExpRow(row, largest, keys);
-    inverse[i] = C(1) / sum;
-    lse[(b * n.heads + h) * n.queries + begin + i] = largest + std::log(sum);
-  }
-  C* const out = Scratch<C, 1>(rows * n.size);
-  SerialGemm<C>(rows, n.size, keys, 1.0, {p, keys}, values.From(0), 0.0, out,
-                n.size);
-  for (int64_t i = 0; i < rows; ++i) {
-    T* const to = y + n.Query(b, h) + (begin + i) * qs;
-    for (int64_t d = 0; d < n.size; ++d) {
-      to[d] = static_cast<T>(out[i * n.size + d] * inverse[i]);
-    }
-  }
-}
-
-void Attention(In q, In k, In v, double scale, const AttentionMask& mask, Out y,
-               Out lse) {
-  const Sizes n(q, k);
-  const Visibility visibility(mask, n.queries, n.stored_keys);
-  const int64_t strips = NumChunks(n.queries, kStrip);
-  DispatchFloat(q.dtype(), "attention", [&](auto tag) {
-    using T = decltype(tag);
-    const double work =
-        4.0 * n.batch * n.queries * n.heads * visibility.keys * n.size;
-    const auto run_strip = [&](int64_t task) {
-      const int64_t head = task / strips;
-      // The longest strips first, so that no thread is left with one.
-      const int64_t strip = strips - 1 - task % strips;
-      ForwardStrip<T>(n, visibility, head / n.heads, head % n.heads,
-                      strip * kStrip, q.data<T>(), k.data<T>(), v.data<T>(),
-                      scale, y->data<T>(), lse->data<ComputeType<T>>());
+  const int64_t first = call.visibility.Keys(begin).begin;
+  const int64_t last = call.visibility.Keys(begin + rows - 1).end;
+  for (int64_t s = first / kKeyBlock * kKeyBlock; s < last; s += kKeyBlock) {
+    const KeyBlock block(call.visibility, batch, s);
+    const auto pack = [&](const HeadRows<const T>& from, float* to) {
+      PackRows(from.At(batch, s, head / call.group), from.stride(), block.count,
+               size, kKeyBlock, width, to);
     };
-    ParallelForEach(n.batch * n.heads * strips, run_strip, work);
-  });
+    pack(call.k, scratch.values);
+    TransposeBlock(scratch.values, width, scratch.keys);
+    pack(call.v, scratch.values);
+    const int64_t t=s+kKeyBlock, n=std::clamp<int64_t>(last-t,0,kKeyBlock);
+    RowPrefetcher next({call.k.At(batch,t,head/call.group),call.v.At(batch,t,head/call.group)}, call.k.stride()*sizeof(T), n, size*sizeof(T));
+    for (int64_t r = 0; r < rows; r += kQueryStrip) {
+      const Strip strip(call.visibility, batch, begin + r,
+                        std::min(kQueryStrip, rows - r), block);
+      ForwardStrip(call.visibility, batch, block, strip, factor, size, r,
+                   scratch, &next);
+    }
+  }
+
+  float* const lse =
+      call.lse + (batch * call.heads + head) * call.queries + begin;
+  for (int64_t r = 0; r < rows; ++r) {
+    const FloatTag d;
+    const float sum =
+        hn::GetLane(hn::SumOfLanes(d, hn::Load(d, scratch.sums + r * kLanes)));
+    const float inverse = 1.0f / sum;
+    T* const to = call.y.At(batch, begin + r, head);
+    const float* const from = scratch.y + r * width;
+    for (int64_t i = 0; i < size; ++i) {
+      to[i] = static_cast<T>(from[i] * inverse);
+    }
+    lse[r] = static_cast<float>(call.scale * scratch.largest[r] +
+                                std::log(sum));
+  }
 }
 
-// All gradients of one (batch, key head): its query heads one after the other,
-// so that dk and dv add up in a fixed order.
 template <typename T>
-class HeadGradient {
-  using C = ComputeType<T>;
-
- public:
-  HeadGradient(const Sizes& n, const Visibility& visibility, double scale,
-               int64_t b, int64_t kv_head, const T* k, const T* v)
-      : n_(n),
-        visibility_(visibility),
-        scale_(scale),
-        b_(b),
-        kv_head_(kv_head),
-        keys_(k + n.Key(b, kv_head), n.key_stride(), visibility.keys, n.size),
-        values_(v + n.Key(b, kv_head), n.key_stride(), visibility.keys, n.size),
-        dk_(n.stored_keys * n.size),
-        dv_(n.stored_keys * n.size) {}
-
-  void AddStrip(int64_t h, int64_t begin, const T* q, const T* y, const C* lse,
-                const T* dy, T* dq) {
-    const int64_t end = std::min(n_.queries, begin + kStrip);
-    const int64_t rows = end - begin;
-    const int64_t first = visibility_.Keys(begin).begin;
-    const int64_t last = visibility_.Keys(end - 1).end;
-    const int64_t keys = last - first;
-    const int64_t qs = n_.query_stride();
-    const int64_t at = n_.Query(b_, h) + begin * qs;
-    const HeadRows<T> query(q + at, qs, rows, n_.size);
-    const HeadRows<T> output(y + at, qs, rows, n_.size);
-    const HeadRows<T> d_output(dy + at, qs, rows, n_.size);
-
-    C* const p = Scratch<C, 2>(rows * keys);
-    C* const ds = Scratch<C, 3>(rows * keys);
-    SerialGemm<C>(rows, keys, n_.size, scale_, query.From(0),
-                  keys_.Transposed(first), 0.0, p, keys);
-    SerialGemm<C>(rows, keys, n_.size, 1.0, d_output.From(0),
-                  values_.Transposed(first), 0.0, ds, keys);
-    for (int64_t i = 0; i < rows; ++i) {
-      visibility_.Mask(b_, begin + i, first, last, p + i * keys);
-      ScoreGradRow(p + i * keys, ds + i * keys,
-                   lse[(b_ * n_.heads + h) * n_.queries + begin + i],
-                   output.Row(i), d_output.Row(i), keys);
-    }
-    C* const out = Scratch<C, 4>(rows * n_.size);
-    SerialGemm<C>(rows, n_.size, keys, scale_, {ds, keys}, keys_.From(first),
-                  0.0, out, n_.size);
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t d = 0; d < n_.size; ++d) {
-        dq[at + i * qs + d] = static_cast<T>(out[i * n_.size + d]);
-      }
-    }
-    SerialGemm<C>(keys, n_.size, rows, scale_, {ds, keys, true}, query.From(0),
-                  1.0, dk_.data() + first * n_.size, n_.size);
-    SerialGemm<C>(keys, n_.size, rows, 1.0, {p, keys, true}, d_output.From(0),
-                  1.0, dv_.data() + first * n_.size, n_.size);
-  }
-
-  void Store(T* dk, T* dv) const {
-    const int64_t at = n_.Key(b_, kv_head_);
-    for (int64_t s = 0; s < n_.stored_keys; ++s) {
-      for (int64_t d = 0; d < n_.size; ++d) {
-        const int64_t to = at + s * n_.key_stride() + d;
-        dk[to] = static_cast<T>(dk_[s * n_.size + d]);
-        dv[to] = static_cast<T>(dv_[s * n_.size + d]);
-      }
-    }
-  }
-
- private:
-  // In: scores in p, dy v' in ds. Out: p = softmax, ds = p (ds - dy . y).
-  void ScoreGradRow(C* __restrict p, C* __restrict ds, C lse,
-                    const C* __restrict y, const C* __restrict dy,
-                    int64_t keys) const {
-    const C dot = LaneSum<C>(n_.size, [=](int64_t d) { return dy[d] * y[d]; });
-    for (int64_t s = 0; s < keys; ++s) {
-      p[s] = math::Exp(p[s] - lse);
-      ds[s] = p[s] * (ds[s] - dot);
-    }
-  }
-
-  const Sizes& n_;
-  const Visibility& visibility_;
-  const double scale_;
-  const int64_t b_, kv_head_;
-  const HeadRows<T> keys_, values_;
-  std::vector<C> dk_, dv_;
-};
-
-void AttentionGrad(In q, In k, In v, In y, In lse, In dy, double scale,
-                   const AttentionMask& mask, Out dq, Out dk, Out dv) {
-  const Sizes n(q, k);
-  const Visibility visibility(mask, n.queries, n.stored_keys);
-  DispatchFloat(q.dtype(), "attention gradient", [&](auto tag) {
-    using T = decltype(tag);
-    ParallelForEach(n.batch * n.kv_heads, [&](int64_t task) {
-      const int64_t b = task / n.kv_heads, kv_head = task % n.kv_heads;
-      HeadGradient<T> gradient(n, visibility, scale, b, kv_head, k.data<T>(),
-                               v.data<T>());
-      for (int64_t h = kv_head * n.group; h < (kv_head + 1) * n.group; ++h) {
-        for (int64_t begin = 0; begin < n.queries; begin += kStrip) {
-          gradient.AddStrip(h, begin, q.data<T>(), y.data<T>(),
-                            lse.data<ComputeType<T>>(), dy.data<T>(),
-                            dq->data<T>());
-        }
-      }
-      gradient.Store(dk->data<T>(), dv->data<T>());
-    });
-  });
+void ForwardAll(const Heads& q, const Heads& k, const Heads& v, double scale,
+                const AttentionMask& mask, Out y, Out lse) {
+  const ForwardCall<T> call{HeadRows<const T>(q),
+                            HeadRows<const T>(k),
+                            HeadRows<const T>(v),
+                            HeadRows<T>(*y),
+                            lse->data<float>(),
+                            Visibility(mask, q.data.dim(1), k.data.dim(1)),
+                            q.data.dim(1),
+                            q.count,
+                            q.count / std::max<int64_t>(1, k.count),
+                            q.data.dim(3),
+                            scale};
+  const int64_t heads = q.data.dim(0) * q.count;
+  const int64_t blocks = NumChunks(call.queries, kQueryBlock);
+  const double work =
+      4.0 * heads * call.queries * call.visibility.keys * call.size;
+  ParallelForEach(
+      heads * blocks,
+      [&](int64_t task) {
+        const int64_t head = task % heads;
+        // The longest first, so that no thread is left with one.
+        const int64_t block = blocks - 1 - task / heads;
+        const int64_t begin = block * call.queries / blocks;
+        const int64_t end = (block + 1) * call.queries / blocks;
+        ForwardBlock(call, head / call.heads, head % call.heads, begin,
+                     end - begin);
+      },
+      work);
 }
 
-void MaskedSoftmax(In x, const AttentionMask& mask, Out y) {
-  const int64_t queries = x.dim(2), keys = x.dim(3);
-  const Visibility visibility(mask, queries, keys);
-  DispatchFloat(x.dtype(), "masked_softmax", [&](auto tag) {
+void Attention(const Heads& q, const Heads& k, const Heads& v, double scale,
+               const AttentionMask& mask, Out y, Out lse) {
+  NW_CHECK(scale > 0) << "attention: scale " << scale;
+  DispatchFloat(q.data.dtype(), "attention", [&](auto tag) {
     using T = decltype(tag);
-    using C = ComputeType<T>;
-    const T* const px = x.data<T>();
-    T* const py = y->data<T>();
-    ParallelFor(x.dim(0) * x.dim(1) * queries, RowsPerTask(keys),
-                [&](int64_t begin, int64_t end) {
-                  for (int64_t r = begin; r < end; ++r) {
-                    C* const row = Scratch<C, 5>(keys);
-                    for (int64_t s = 0; s < keys; ++s) {
-                      row[s] = static_cast<C>(px[r * keys + s]);
-                    }
-                    visibility.Mask(r / (x.dim(1) * queries), r % queries, 0,
-                                    keys, row);
-                    const C largest =
-                        LaneMax<C>(keys, -std::numeric_limits<C>::infinity(),
-                                   [=](int64_t s) { return row[s]; });
-                    const C inverse = C(1) / ExpRow(row, largest, keys);
-                    for (int64_t s = 0; s < keys; ++s) {
-                      py[r * keys + s] = static_cast<T>(row[s] * inverse);
-                    }
-                  }
-                });
+    if constexpr (std::is_same_v<T, double>) {
+      AttentionF64(q, k, v, scale, mask, y, lse);
+    } else {
+      ForwardAll<T>(q, k, v, scale, mask, y, lse);
+    }
   });
 }
 
@@ -344,8 +258,6 @@ HWY_AFTER_NAMESPACE();
 namespace nextword::kernels {
 namespace {
 NW_REGISTER_CPU(attention, Attention);
-NW_REGISTER_CPU(attention_grad, AttentionGrad);
-NW_REGISTER_CPU(masked_softmax, MaskedSoftmax);
 }  // namespace
 }  // namespace nextword::kernels
 #endif  // HWY_ONCE

@@ -60,8 +60,9 @@ void RotateHead(const T* __restrict x, const ComputeType<T>* __restrict cosines,
   }
 }
 
-void Rope(In x, double theta, int64_t first_position, bool inverse, Out y) {
-  const int64_t length = x.dim(1), heads = x.dim(2), half = x.dim(3) / 2;
+void Rope(In x, int64_t heads, double theta, int64_t first_position,
+          bool inverse, Out y) {
+  const int64_t length = x.dim(1), all = x.dim(2), half = x.dim(3) / 2;
   NW_CHECK_EQ(2 * half, x.dim(3)) << "rope: odd head size in " << x;
   if (x.numel() == 0) return;
   DispatchFloat(x.dtype(), "rope", [&](auto tag) {
@@ -72,7 +73,7 @@ void Rope(In x, double theta, int64_t first_position, bool inverse, Out y) {
     const C sign = inverse ? C(-1) : C(1);
     const T* const px = x.data<T>();
     T* const py = y->data<T>();
-    const int64_t row = heads * 2 * half;
+    const int64_t row = all * 2 * half, turned = heads * 2 * half;
     ParallelFor(
         x.dim(0) * length, RowsPerTask(row), [=](int64_t begin, int64_t end) {
           for (int64_t r = begin; r < end; ++r) {
@@ -81,6 +82,8 @@ void Rope(In x, double theta, int64_t first_position, bool inverse, Out y) {
               const int64_t i = r * row + h * 2 * half;
               RotateHead(px + i, cosines, cosines + half, sign, py + i, half);
             }
+            std::copy(px + r * row + turned, px + (r + 1) * row,
+                      py + r * row + turned);
           }
         });
   });
