@@ -35,7 +35,7 @@ struct Tile {
 // shapes of GPT-2), small enough that there are at least four where the output
 // allows it.
 Tile ChooseTile(int64_t batch, int64_t m, int64_t n) {
-  Tile tile{512, 384};
+  Tile tile{1024, 384};
   while (batch * NumChunks(m, tile.rows) * NumChunks(n, tile.columns) < 4) {
     if (tile.rows >= tile.columns && tile.rows > 64) {
       tile.rows /= 2;
