@@ -321,7 +321,12 @@ def main() -> int:
     try:
         for case in args.case or CASES:
             results.append(compare(args, case))
-    except (ConfigError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (
+        ConfigError,
+        OSError,
+        RuntimeError,
+        subprocess.SubprocessError,
+    ) as error:
         print(f"compare_torch.py: {error}", file=sys.stderr)
         return 1
     finally:
