@@ -178,8 +178,11 @@ void ForwardBlock(const ForwardCall<T>& call, int64_t batch, int64_t head,
     pack(call.k, scratch.values);
     TransposeBlock(scratch.values, width, scratch.keys);
     pack(call.v, scratch.values);
-    const int64_t t=s+kKeyBlock, n=std::clamp<int64_t>(last-t,0,kKeyBlock);
-    RowPrefetcher next({call.k.At(batch,t,head/call.group),call.v.At(batch,t,head/call.group)}, call.k.stride()*sizeof(T), n, size*sizeof(T));
+    const int64_t t = s + kKeyBlock,
+                  n = std::clamp<int64_t>(last - t, 0, kKeyBlock);
+    RowPrefetcher next({call.k.At(batch, t, head / call.group),
+                        call.v.At(batch, t, head / call.group)},
+                       call.k.stride() * sizeof(T), n, size * sizeof(T));
     for (int64_t r = 0; r < rows; r += kQueryStrip) {
       const Strip strip(call.visibility, batch, begin + r,
                         std::min(kQueryStrip, rows - r), block);
@@ -200,8 +203,8 @@ void ForwardBlock(const ForwardCall<T>& call, int64_t batch, int64_t head,
     for (int64_t i = 0; i < size; ++i) {
       to[i] = static_cast<T>(from[i] * inverse);
     }
-    lse[r] = static_cast<float>(call.scale * scratch.largest[r] +
-                                std::log(sum));
+    lse[r] =
+        static_cast<float>(call.scale * scratch.largest[r] + std::log(sum));
   }
 }
 

@@ -162,8 +162,11 @@ class RowPrefetcher {
  public:
   RowPrefetcher(std::array<const void*, 2> rows, int64_t stride, int64_t n,
                 int64_t bytes)
-      : rows_{static_cast<const char*>(rows[0]), static_cast<const char*>(rows[1])},
-        stride_(stride), n_(n), bytes_(bytes) {}
+      : rows_{static_cast<const char*>(rows[0]),
+              static_cast<const char*>(rows[1])},
+        stride_(stride),
+        n_(n),
+        bytes_(bytes) {}
 
   void Advance() {
     for (int k = 0; k < 2 && n_ > 0; ++k, --n_) {
@@ -179,8 +182,9 @@ class RowPrefetcher {
 
 // Rows of one head, in float and padded with zeros: to [padded_rows, width].
 template <typename T>
-void PackRows(const T* HWY_RESTRICT from, int64_t stride, int64_t rows, int64_t size,
-              int64_t padded_rows, int64_t width, float* HWY_RESTRICT to) {
+void PackRows(const T* HWY_RESTRICT from, int64_t stride, int64_t rows,
+              int64_t size, int64_t padded_rows, int64_t width,
+              float* HWY_RESTRICT to) {
   // Rows of one head lie apart: the hardware does not guess the next one.
   constexpr int64_t kAhead = 16, kLine = 64;
   const int64_t bytes = size * static_cast<int64_t>(sizeof(T));
