@@ -171,6 +171,21 @@ const std::vector<Mistake>& Mistakes() {
          Rope(Of({1, 2, 1, 4}), 1e4, -1);
        },
        "first_position.*-1 against 0"},
+      {"RopeHeads",
+       [] {
+         Rope(Of({1, 2, 3, 4}), 1e4, 0, 4);
+       },
+       R"(rope of 4 heads of f32\[1, 2, 3, 4\])"},
+      {"SelfAttentionHeads",
+       [] {
+         SelfAttention(Of({1, 2, 7, 4}), 4, 2);
+       },
+       R"(f32\[1, 2, 7, 4\] with 4 heads and 2 of keys)"},
+      {"SelfAttentionKeys",
+       [] {
+         SelfAttention(Of({1, 2, 8, 4}), 4, 2, {.keys = 1});
+       },
+       "attention: 2 queries, 1 valid keys of 2"},
       {"AttentionHeads",
        [] {
          Attention(Of({1, 2, 3, 4}), Of({1, 2, 2, 4}), Of({1, 2, 2, 4}));
