@@ -35,7 +35,7 @@ struct HeadLoss {
                 int64_t begin, Tensor logits, Tensor gradients) {
     const int64_t end = begin + x.dim(0);
     Tensor chunk_losses = losses.Rows(begin, end);
-    kernels::matmul(x, false, w, true, false, &logits);
+    kernels::linear(x, w, {}, {}, &logits);
     if (!dx.defined() && !dw.defined()) {
       Tensor lse = EmptyLike(chunk_losses);
       return kernels::cross_entropy(logits, targets, &chunk_losses, &lse);

@@ -18,7 +18,7 @@ Variable CrossEntropy(const Variable& logits, const Tensor& targets);
 // The logits [.., V] never exist as a whole: they are made, and with recording
 // on turned into gradients of x and weight, for as many rows at a time as make
 // up `chunk_logits` elements.
-inline constexpr int64_t kChunkLogits = int64_t{1} << 25;
+inline constexpr int64_t kChunkLogits = int64_t{1} << 26;
 int64_t LossChunkRows(int64_t rows, int64_t vocab, int64_t chunk_logits);
 Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
                             const Tensor& targets,

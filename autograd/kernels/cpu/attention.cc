@@ -176,7 +176,7 @@ void ForwardBlock(const ForwardCall<T>& call, int64_t batch, int64_t head,
                size, kKeyBlock, width, to);
     };
     pack(call.k, scratch.values);
-    TransposeBlock(scratch.values, width, scratch.keys);
+    Transpose(kKeyBlock, width, scratch.values, width, scratch.keys, kKeyBlock);
     pack(call.v, scratch.values);
     const int64_t t = s + kKeyBlock,
                   n = std::clamp<int64_t>(last - t, 0, kKeyBlock);

@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "autograd/kernels/cpu/tile-inl.h"
+#include "autograd/kernels/cpu/transpose-inl.h"
 #include "autograd/kernels/cpu/visibility.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -199,40 +200,6 @@ void PackRows(const T* HWY_RESTRICT from, int64_t stride, int64_t rows,
     for (int64_t i = size; i < width; ++i) to[i] = 0;
   }
   std::fill_n(to, (padded_rows - rows) * width, 0.0f);
-}
-
-// The transpose of x [kKeyBlock, width]: y [width, kKeyBlock].
-HWY_INLINE void TransposeBlock(const float* HWY_RESTRICT x, int64_t width,
-                               float* HWY_RESTRICT y) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int64_t r = 0; r < kKeyBlock; ++r) {
-    for (int64_t i = 0; i < width; ++i) y[i * kKeyBlock + r] = x[r * width + i];
-  }
-#else
-  const hn::CappedTag<float, 4> d;
-  const hn::Repartition<double, decltype(d)> dd;
-  for (int64_t r = 0; r < kKeyBlock; r += 4) {
-    for (int64_t i = 0; i < width; i += 4) {
-      const float* const from = x + r * width + i;
-      float* const to = y + i * kKeyBlock + r;
-      const auto row0 = hn::Load(d, from);
-      const auto row1 = hn::Load(d, from + width);
-      const auto row2 = hn::Load(d, from + 2 * width);
-      const auto row3 = hn::Load(d, from + 3 * width);
-      const auto low01 = hn::BitCast(dd, hn::InterleaveLower(d, row0, row1));
-      const auto high01 = hn::BitCast(dd, hn::InterleaveUpper(d, row0, row1));
-      const auto low23 = hn::BitCast(dd, hn::InterleaveLower(d, row2, row3));
-      const auto high23 = hn::BitCast(dd, hn::InterleaveUpper(d, row2, row3));
-      const auto store = [&](int64_t column, auto values) HWY_ATTR {
-        hn::Store(hn::BitCast(d, values), d, to + column * kKeyBlock);
-      };
-      store(0, hn::InterleaveLower(dd, low01, low23));
-      store(1, hn::InterleaveUpper(dd, low01, low23));
-      store(2, hn::InterleaveLower(dd, high01, high23));
-      store(3, hn::InterleaveUpper(dd, high01, high23));
-    }
-  }
-#endif
 }
 
 }  // namespace HWY_NAMESPACE

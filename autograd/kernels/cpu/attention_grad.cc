@@ -158,7 +158,7 @@ class HeadGrad {
                           float* transposed) {
       PackRows(from.At(batch_, first, kv_head_), from.stride(), block.count,
                call_.size, kKeyBlock, width, to);
-      TransposeBlock(to, width, transposed);
+      Transpose(kKeyBlock, width, to, width, transposed, kKeyBlock);
     };
     pack(call_.k, scratch_.keys, scratch_.keys_transposed);
     pack(call_.v, scratch_.values, scratch_.values_transposed);

@@ -3,6 +3,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/cpu/gemm.h"
+#include "autograd/kernels/cpu/linear_f32.h"
 #include "autograd/kernels/kernels.h"
 
 namespace nextword::kernels {
@@ -49,7 +50,16 @@ void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
 }
 
 void Linear(In x, In w, In bias, In residual, Out y) {
+  const int64_t m = x.dim(0), n = w.dim(0), k = x.dim(1);
   if (y->numel() == 0) return;
+  const bool adds = bias.defined() || residual.defined();
+  if (x.dtype() == DType::kF32 && adds && m >= kMinLinearRows && k > 0) {
+    const auto data = [](In t) {
+      return t.defined() ? t.data<float>() : nullptr;
+    };
+    return LinearF32({m, n, k, data(x), data(w), data(bias), data(residual),
+                      y->data<float>()});
+  }
   DispatchProduct("linear", x.dtype(), y->dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
@@ -62,8 +72,8 @@ void Linear(In x, In w, In bias, In residual, Out y) {
     }
     constexpr bool kNarrow = std::is_same_v<U, BFloat16>;
     if (residual.defined() && !kNarrow) addends.residual = residual.data<U>();
-    Gemm<T, U>(1, x.dim(0), w.dim(0), x.dim(1), {x.data<T>(), x.dim(1), false},
-               0, {w.data<T>(), w.dim(1), true}, 0, y->data<U>(), addends);
+    Gemm<T, U>(1, m, n, k, {x.data<T>(), k, false}, 0, {w.data<T>(), k, true},
+               0, y->data<U>(), addends);
     if (residual.defined() && kNarrow) accumulate(residual, y);
   });
 }

@@ -1,9 +1,9 @@
 // Products of matrices that lie in the cache, as parts of a larger kernel.
 //
-// c [m, n] = a b or c += a b, in float, on the calling thread. Rows of b and c
-// are contiguous and whole vectors, aligned to one; elements of a are
-// broadcast, so a may be transposed for nothing. A tile of c stays in registers
-// over all of k; each element is one chain of MulAdd in the order of k.
+// All in float, on the calling thread. Rows of b are contiguous and whole
+// vectors, aligned to one; elements of a are broadcast, so a may be transposed
+// for nothing. A tile of a b stays in registers over all of k; each element is
+// one chain of MulAdd in the order of k.
 //
 // Included inside per-target code, hence the guard that lets every target in.
 #if defined(NEXTWORD_AUTOGRAD_KERNELS_CPU_TILE_INL_H_) == \
@@ -19,6 +19,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -56,41 +57,63 @@ struct Broadcast {
 using Rows = Broadcast<false>;
 using Columns = Broadcast<true>;  // The transpose of what is stored.
 
+// Where a call would move the sums of a tile from registers to memory.
+#define NW_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+
 // f(0), f(1), ... f(kCount - 1), each with a constant of its own: in loops the
 // compiler would keep an array of vectors in memory.
 template <int kCount, typename F>
 HWY_INLINE void Unroll(const F& f) {
-  [&]<int... kIndices>(std::integer_sequence<int, kIndices...>) HWY_ATTR {
+  [&]<int... kIndices>(std::integer_sequence<int, kIndices...>)
+      NW_INLINE_LAMBDA {
     (f(std::integral_constant<int, kIndices>()), ...);
   }
   (std::make_integer_sequence<int, kCount>());
 }
 
-template <int kRows, int kVectors, bool kTransposed>
-void Tile(int64_t k, Broadcast<kTransposed> a, const float* HWY_RESTRICT b,
-          int64_t stride_b, bool add, float* HWY_RESTRICT c, int64_t stride_c) {
+// Calls store(i, j, x) with each vector x of a tile of a [kRows, k] b [k,
+// kVectors * kLanes]: the one in row i that starts in column j. Asks for b
+// `kAhead` rows before they are used.
+template <int kRows, int kVectors, int kAhead = 0, bool kTransposed,
+          typename Store>
+HWY_INLINE void Tile(int64_t k, Broadcast<kTransposed> a,
+                     const float* HWY_RESTRICT b, int64_t stride_b,
+                     const Store& store) {
   const FloatTag d;
   FloatVector sum[kRows][kVectors];
-  Unroll<kRows * kVectors>(
-      [&](auto i) HWY_ATTR { sum[i / kVectors][i % kVectors] = hn::Zero(d); });
+  Unroll<kRows * kVectors>([&](auto i) NW_INLINE_LAMBDA {
+    sum[i / kVectors][i % kVectors] = hn::Zero(d);
+  });
   for (int64_t l = 0; l < k; ++l) {
     FloatVector row[kVectors];
-    Unroll<kVectors>([&](auto v) HWY_ATTR {
-      row[v] = hn::Load(d, b + l * stride_b + v * kLanes);
+    Unroll<kVectors>([&](auto v) NW_INLINE_LAMBDA {
+      const float* const from = b + l * stride_b + v * kLanes;
+      row[v] = hn::Load(d, from);
+      if constexpr (kAhead > 0) hwy::Prefetch(from + kAhead * stride_b);
     });
-    Unroll<kRows>([&](auto i) HWY_ATTR {
+    Unroll<kRows>([&](auto i) NW_INLINE_LAMBDA {
       const FloatVector x = hn::Set(d, *a.At(i, l));
-      Unroll<kVectors>([&](auto v) HWY_ATTR {
+      Unroll<kVectors>([&](auto v) NW_INLINE_LAMBDA {
         sum[i][v] = hn::MulAdd(x, row[v], sum[i][v]);
       });
     });
   }
-  const auto store = [&](auto i) HWY_ATTR {
-    float* const to = c + i / kVectors * stride_c + i % kVectors * kLanes;
-    const FloatVector x = sum[i / kVectors][i % kVectors];
-    hn::Store(add ? hn::Add(hn::Load(d, to), x) : x, d, to);
-  };
-  Unroll<kRows * kVectors>(store);
+  Unroll<kRows * kVectors>([&](auto i) NW_INLINE_LAMBDA {
+    store(i / kVectors, i % kVectors * kLanes, sum[i / kVectors][i % kVectors]);
+  });
+}
+
+template <int kRows, int kVectors, bool kTransposed>
+void MultiplyTile(int64_t k, Broadcast<kTransposed> a,
+                  const float* HWY_RESTRICT b, int64_t stride_b, bool add,
+                  float* HWY_RESTRICT c, int64_t stride_c) {
+  const FloatTag d;
+  Tile<kRows, kVectors>(
+      k, a, b, stride_b,
+      [&](int64_t i, int64_t j, FloatVector x) NW_INLINE_LAMBDA {
+        float* const to = c + i * stride_c + j;
+        hn::Store(add ? hn::Add(hn::Load(d, to), x) : x, d, to);
+      });
 }
 
 template <bool kTransposed, int kRows>
@@ -99,17 +122,22 @@ HWY_INLINE void MultiplyRows(int64_t n, int64_t k, Broadcast<kTransposed> a,
                              float* c, int64_t stride_c) {
   constexpr int64_t kPanel = kTileVectors * kLanes;
   for (; n >= kPanel; n -= kPanel, b += kPanel, c += kPanel) {
-    Tile<kRows, kTileVectors>(k, a, b, stride_b, add, c, stride_c);
+    MultiplyTile<kRows, kTileVectors>(k, a, b, stride_b, add, c, stride_c);
   }
+  const auto rest = [&]<int kVectors>() HWY_ATTR {
+    if (n == kVectors * kLanes) {
+      MultiplyTile<kRows, kVectors>(k, a, b, stride_b, add, c, stride_c);
+    }
+  };
   if constexpr (kTileVectors > 2) {
-    if (n == 3 * kLanes) Tile<kRows, 3>(k, a, b, stride_b, add, c, stride_c);
-    if (n == 2 * kLanes) Tile<kRows, 2>(k, a, b, stride_b, add, c, stride_c);
+    rest.template operator()<3>();
+    rest.template operator()<2>();
   }
-  if (n == kLanes) Tile<kRows, 1>(k, a, b, stride_b, add, c, stride_c);
+  rest.template operator()<1>();
 }
 
 // c [m, n] = a [m, k] b [k, n], added to c where `add`. m is at most kTileRows,
-// n a multiple of kLanes.
+// n a multiple of kLanes; rows of c are aligned to a vector.
 template <bool kTransposed>
 void Multiply(int64_t m, int64_t n, int64_t k, Broadcast<kTransposed> a,
               const float* b, int64_t stride_b, bool add, float* c,
