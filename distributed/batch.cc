@@ -22,8 +22,12 @@ int64_t Batch::CountTargets() const {
 
 Variable SumLoss(const layers::Transformer& model, const Batch& batch,
                  layers::ForwardContext context) {
-  context.documents = batch.documents;
-  return model.SumLoss(batch.inputs, batch.targets, context);
+  const Device device = model.device();
+  if (batch.documents.defined()) {
+    context.documents = ToDevice(batch.documents, device);
+  }
+  return model.SumLoss(ToDevice(batch.inputs, device),
+                       ToDevice(batch.targets, device), context);
 }
 
 }  // namespace nextword

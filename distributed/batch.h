@@ -10,8 +10,8 @@
 
 namespace nextword {
 
-// i32 [sequences, length] each; `documents` is undefined without a document
-// mask. Negative targets are ignored.
+// On the CPU, i32 [sequences, length] each; `documents` is undefined without a
+// document mask. Negative targets are ignored.
 struct Batch {
   Batch(int64_t sequences, int64_t length, bool with_documents);
 
@@ -28,7 +28,8 @@ struct Batch {
   static int32_t* Row(const Tensor& x, int64_t i);
 };
 
-// The sum of the losses of a batch, in nats, as a variable of shape [].
+// The sum of the losses of a batch, in nats, as a variable of shape [],
+// computed where the model is.
 Variable SumLoss(const layers::Transformer& model, const Batch& batch,
                  layers::ForwardContext context);
 

@@ -37,7 +37,7 @@ Evaluation Evaluate(const layers::Transformer& model,
       sequences.Get(begin + i, part.input_row(i), part.target_row(i),
                     part.document_row(i));
     }
-    result.nats += *SumLoss(model, part, {}).value().data<float>();
+    result.nats += ToScalar<float>(SumLoss(model, part, {}).value());
     result.tokens += part.CountTargets();
   }
   const double share = std::min(

@@ -1,14 +1,14 @@
 #include "distributed/learner.h"
 
-#include <unistd.h>
-
 #include <cmath>
 
 #include "absl/strings/str_format.h"
 #include "autograd/base/status.h"
 #include "autograd/base/trace.h"
 #include "autograd/engine.h"
+#include "autograd/tensor/allocator.h"
 #include "configs/batch_config.h"
+#include "distributed/device.h"
 #include "layers/model_cost.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
@@ -16,18 +16,19 @@
 namespace nextword {
 namespace {
 
-// Refuses what the machine's memory cannot hold, before anything is allocated.
-absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model) {
+// Refuses what the device's memory cannot hold, before anything is allocated.
+absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
+                         Device device) {
   const layers::TrainMemory need = Learner::EstimateMemory(config, model);
-  const double has = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-                     static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  if (static_cast<double>(need.total()) <= has) return absl::OkStatus();
+  const int64_t has = AllocatorFor(device).Capacity();
+  if (need.total() <= has) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
-      "%.1f, activations %.1f), this machine has %.1f; a smaller model, "
+      "%.1f, activations %.1f), this machine's %s has %.1f; a smaller model, "
       "batch.micro_batch or batch.lanes, or model.recompute: true need less",
       need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
-      need.moments / 1e9, need.activations / 1e9, has / 1e9));
+      need.moments / 1e9, need.activations / 1e9, DeviceTypeName(device.type),
+      has / 1e9));
 }
 
 }  // namespace
@@ -45,15 +46,17 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     const TrainConfig& config, const ModelConfig& model) {
-  NW_RETURN_IF_ERROR(CheckMemory(config, model));
-  return std::unique_ptr<Learner>(new Learner(config, model));
+  NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
+  NW_RETURN_IF_ERROR(CheckMemory(config, model, device));
+  return std::unique_ptr<Learner>(new Learner(config, model, device));
 }
 
-Learner::Learner(const TrainConfig& config, const ModelConfig& model)
+Learner::Learner(const TrainConfig& config, const ModelConfig& model,
+                 Device device)
     : config_(config),
       model_(model),
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
-                                               DType::kF32, Device::Cpu())),
+                                               DType::kF32, device)),
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get())),
       reducer_(std::make_unique<GradientReducer>(parameters_.get())) {}
 
@@ -96,7 +99,7 @@ LossSum Learner::SumGradients(const BatchReader& read) {
 LossSum Learner::AddMicroBatch(int64_t first_in_step, const BatchReader& read) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   const Variable loss = Forward(batch, first_in_step);
-  const LossSum sum{*loss.value().data<float>(), batch.CountTargets()};
+  const LossSum sum{ToScalar<float>(loss.value()), batch.CountTargets()};
   const trace::Span span("step", "backward");
   Backward(loss);
   return sum;

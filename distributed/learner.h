@@ -37,7 +37,7 @@ class Learner {
 
   // Allocates all of it; `model` is resolved. Moments are zeros, weights
   // undefined: Initialize them or read a checkpoint into them. Error: this
-  // machine's memory cannot hold it.
+  // machine lacks the config's device, or its memory cannot hold it.
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
       const TrainConfig& config, const ModelConfig& model);
 
@@ -67,7 +67,7 @@ class Learner {
   const Optimizer& optimizer() const { return *optimizer_; }
 
  private:
-  Learner(const TrainConfig& config, const ModelConfig& model);
+  Learner(const TrainConfig& config, const ModelConfig& model, Device device);
 
   LossSum SumGradients(const BatchReader& read);
   LossSum AddMicroBatch(int64_t first_in_step, const BatchReader& read);

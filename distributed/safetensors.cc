@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
 #include "autograd/base/status.h"
+#include "autograd/tensor/allocator.h"
 #include "configs/nearest_name.h"
 #include "nlohmann/json.hpp"
 
@@ -228,9 +229,7 @@ absl::Status WriteSafetensors(
   NW_RETURN_IF_ERROR(sink(absl::string_view(length_bytes, kLengthBytes)));
   NW_RETURN_IF_ERROR(sink(header));
   for (const NamedTensor* named : order) {
-    const Tensor& tensor = named->tensor;
-    NW_CHECK(tensor.device() == Device::Cpu())
-        << "safetensors of " << named->name << " on " << tensor.device();
+    const Tensor tensor = ToDevice(named->tensor, Device::Cpu());
     NW_RETURN_IF_ERROR(sink(absl::string_view(
         static_cast<const char*>(tensor.raw_data()), tensor.size_bytes())));
   }
@@ -349,11 +348,10 @@ absl::Status SafetensorsFile::Check(const std::string& name, DType dtype,
 absl::Status SafetensorsFile::Read(const std::string& name,
                                    Tensor* into) const {
   NW_RETURN_IF_ERROR(Check(name, into->dtype(), into->shape()));
-  NW_CHECK(into->device() == Device::Cpu())
-      << "reading " << name << " into " << into->device();
   const Entry& entry = entries().at(name);
   if (entry.end > entry.begin) {
-    std::memcpy(into->raw_data(), state_->data.data() + entry.begin,
+    AllocatorFor(into->device())
+        .Upload(state_->data.data() + entry.begin, into->raw_data(),
                 entry.end - entry.begin);
   }
   return absl::OkStatus();

@@ -16,14 +16,15 @@ std::vector<NamedTensor> NamedWeights(const Parameters& parameters) {
   return weights;
 }
 
-absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path) {
+absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path,
+                                                Device device) {
   NW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
   NW_ASSIGN_OR_RETURN(Tokenizer tokenizer,
                       Tokenizer::Load(checkpoint.tokenizer_path()));
   auto model =
       std::make_unique<layers::Transformer>(checkpoint.manifest().model());
   auto parameters = std::make_unique<Parameters>(model->NamedParameters(),
-                                                 DType::kF32, Device::Cpu());
+                                                 DType::kF32, device);
   NW_RETURN_IF_ERROR(checkpoint.ReadWeights(NamedWeights(*parameters)));
   // It predicts as it did when it was trained.
   parameters->ComputeIn(ComputeDTypeOf(checkpoint.config()));

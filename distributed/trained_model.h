@@ -21,7 +21,8 @@ std::vector<NamedTensor> NamedWeights(const Parameters& parameters);
 // What generation, evaluation and inspection need. Move-only.
 struct TrainedModel {
   // `path` is a checkpoint's folder or a run's, which stands for its newest.
-  static absl::StatusOr<TrainedModel> Load(const std::string& path);
+  static absl::StatusOr<TrainedModel> Load(const std::string& path,
+                                           Device device = Device::Cpu());
 
   std::string checkpoint;  // The folder that was read.
   TrainConfig config;

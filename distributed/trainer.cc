@@ -174,8 +174,8 @@ Trainer::Trainer(const TrainConfig& config, CorpusData data,
       flops_per_token_(layers::TrainFlopsPerToken(
           learner_->model().config(),
           SequenceLength(config.batch(), config.model()))),
-      matmul_peak_(
-          MeasureMatmulPeak(learner_->compute_dtype(), Device::Cpu(), 0.1)) {}
+      matmul_peak_(MeasureMatmulPeak(learner_->compute_dtype(),
+                                     learner_->model().device(), 0.3)) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     const TrainConfig& config, const std::string& resume) {

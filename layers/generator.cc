@@ -49,7 +49,8 @@ int32_t Generator::Next(const std::vector<int32_t>& ids, uint64_t position) {
   const NoGradScope no_grad;
   const int64_t length = static_cast<int64_t>(ids.size());
   const ForwardContext context{.cache = &cache_};
-  const Variable hidden = model_->Hidden(FromVector(ids, {1, length}), context);
+  const Variable hidden =
+      model_->Hidden(FromVector(ids, {1, length}, model_->device()), context);
   const Tensor last =
       hidden.value().Reshape({length, hidden.dim(-1)}).Rows(length - 1, length);
   const std::vector<float> logits =

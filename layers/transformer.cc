@@ -43,7 +43,8 @@ Variable Transformer::Embed(const Tensor& ids,
   if (pos_embed_ != nullptr) {
     std::vector<int32_t> positions(ids.dim(1));
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first));
-    x = Add(x, pos_embed_->Forward(FromVector(positions, {ids.dim(1)})));
+    x = Add(x,
+            pos_embed_->Forward(FromVector(positions, {ids.dim(1)}, device())));
   }
   x = DropoutAt(context, "", "embed", x);
   return Visit(context, "", "embed", x);

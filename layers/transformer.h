@@ -38,6 +38,9 @@ class Transformer : public Module {
 
   const ModelConfig& config() const { return config_; }
 
+  // Where its weights are, and where it takes ids from.
+  Device device() const { return embed_.weight().value().device(); }
+
  private:
   // [V, C].
   const Variable& HeadWeight() const;

@@ -9,7 +9,7 @@ namespace nextword {
 double GlobalNorm(const Tensor& gradients) {
   Tensor sum = Empty({1}, DType::kF64, gradients.device());
   kernels::sum_squares(gradients, &sum);
-  return std::sqrt(*sum.data<double>());
+  return std::sqrt(ToScalar<double>(sum));
 }
 
 double ClipFactor(double norm, double max_norm) {

@@ -272,6 +272,30 @@ TEST_F(BenchCommandTest, Loader) {
              json["best_tokens_per_second"]);
 }
 
+#ifndef __SANITIZE_ADDRESS__
+// What `check` promises, on models large enough to outweigh the program.
+TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
+  for (const std::vector<std::string>& fields :
+       {Arguments{"model.hidden_size=384"},
+        {"model.layers=4", "compute_dtype=BF16"},
+        {"model.recompute=true", "batch.micro_batch=32"},
+        {"model.vocab_size=50257", "batch.micro_batch=2"}}) {
+    Arguments arguments = {
+        "step",     "--config", "configs/quickstart.textproto",
+        "--warmup", "1",        "--steps",
+        "1",        "--set",    "model.vocab_size=4096"};
+    for (const std::string& field : fields) {
+      arguments.insert(arguments.end(), {"--set", field});
+    }
+    const Json json = BenchJson(arguments);
+    EXPECT_NEAR(
+        double{json["max_resident_bytes"]} / double{json["predicted_bytes"]}, 1,
+        0.1)
+        << fields[0];
+  }
+}
+#endif
+
 TEST_F(BenchCommandTest, PrintsTables) {
   const Outcome step = Bench({"step", "--config", Path("config.textproto"),
                               "--steps", "1", "--warmup", "1"});

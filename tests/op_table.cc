@@ -87,7 +87,9 @@ AttentionMask DocumentsMask(const Variable& k) {
       ids.push_back(static_cast<int32_t>((s + b) / 3 + s / 7));
     }
   }
-  return {.keys = 0, .window = 0, .documents = FromVector(ids, {batch, keys})};
+  return {.keys = 0,
+          .window = 0,
+          .documents = FromVector(ids, {batch, keys}, k.value().device())};
 }
 
 AttentionMask EveryMask(const Variable& k) {
@@ -97,23 +99,28 @@ AttentionMask EveryMask(const Variable& k) {
   return mask;
 }
 
-Tensor TargetsFor(const Variable& logits) {
-  return RandomIds(logits.shape().Without(-1),
-                   static_cast<int32_t>(logits.dim(-1)), 7);
+// Ids below `limit`; with gaps, every third is -1.
+Tensor Targets(const Shape& shape, int64_t limit, bool gaps, Device device) {
+  const Tensor targets = RandomIds(shape, static_cast<int32_t>(limit), 7);
+  int32_t* const ids = targets.data<int32_t>();
+  for (int64_t i = 0; gaps && i < targets.numel(); i += 3) ids[i] = -1;
+  return ToDevice(targets, device);
 }
 
-// Every third target is -1.
+Tensor TargetsFor(const Variable& logits) {
+  return Targets(logits.shape().Without(-1), logits.dim(-1), false,
+                 logits.value().device());
+}
+
 Tensor TargetsWithGapsFor(const Variable& logits) {
-  const Tensor targets = TargetsFor(logits);
-  int32_t* const ids = targets.data<int32_t>();
-  for (int64_t i = 0; i < targets.numel(); i += 3) ids[i] = -1;
-  return targets;
+  return Targets(logits.shape().Without(-1), logits.dim(-1), true,
+                 logits.value().device());
 }
 
 // For LinearCrossEntropy of x and weight.
 Tensor HeadTargetsFor(const Variable& x, const Variable& weight, bool gaps) {
-  const Variable logits(Empty(x.shape().With(-1, weight.dim(0)), DType::kBF16));
-  return gaps ? TargetsWithGapsFor(logits) : TargetsFor(logits);
+  return Targets(x.shape().Without(-1), weight.dim(0), gaps,
+                 x.value().device());
 }
 
 // A block with randomness, an input used twice, and a leaf of its own.
@@ -140,7 +147,9 @@ std::vector<OpRow> ArithmeticRows() {
        kUnary, kUnaryLarge},
       {"Cast", "",
        [](const Inputs& in) {
-         return Mul(Cast(in[0], DType::kF64), Cast(in[0], DType::kF64));
+         const bool on_cpu = in[0].value().device() == Device::Cpu();
+         const DType wide = on_cpu ? DType::kF64 : DType::kF32;
+         return Mul(Cast(in[0], wide), Cast(in[0], wide));
        },
        kUnary, kUnaryLarge},
       {"Exp", "", [](const Inputs& in) { return Exp(in[0]); }, kUnary,
@@ -316,14 +325,16 @@ std::vector<OpRow> LayoutRows() {
        "",
        [](const Inputs& in) {
          const int32_t rows = static_cast<int32_t>(in[0].dim(0));
-         return Embedding(in[0], RandomIds({2, 11}, rows, 1));
+         return Embedding(in[0], ToDevice(RandomIds({2, 11}, rows, 1),
+                                          in[0].value().device()));
        },
        {{{5, 3}}, {{1, 1}}, {{30, 2}}, {{4, 0}}},
        {{17, 515}}},
       {"Embedding",
        "of_nothing",
        [](const Inputs& in) {
-         return Embedding(in[0], Empty({3, 0}, DType::kI32));
+         return Embedding(in[0],
+                          Empty({3, 0}, DType::kI32, in[0].value().device()));
        },
        {{{5, 3}}},
        {{17, 515}}},

@@ -66,8 +66,10 @@ MATCHER_P(HasBitsOfImpl, expected, "") {
     return false;
   }
   const size_t size = DTypeSize(arg.dtype());
-  const char* const a = static_cast<const char*>(arg.raw_data());
-  const char* const b = static_cast<const char*>(expected.raw_data());
+  const Tensor on_cpu[] = {ToDevice(arg, Device::Cpu()),
+                           ToDevice(expected, Device::Cpu())};
+  const char* const a = static_cast<const char*>(on_cpu[0].raw_data());
+  const char* const b = static_cast<const char*>(on_cpu[1].raw_data());
   int64_t different = 0, first = 0;
   for (int64_t i = arg.numel() - 1; i >= 0; --i) {
     if (std::memcmp(a + i * size, b + i * size, size) == 0) continue;
@@ -79,9 +81,9 @@ MATCHER_P(HasBitsOfImpl, expected, "") {
                    << " elements differ, the first at "
                    << IndexOf(first, arg.shape());
   if (arg.dtype() != DType::kI32) {
-    *result_listener << ": " << ToDoubles(arg.View(first, {})).front()
+    *result_listener << ": " << ToDoubles(on_cpu[0].View(first, {})).front()
                      << " against "
-                     << ToDoubles(expected.View(first, {})).front();
+                     << ToDoubles(on_cpu[1].View(first, {})).front();
   }
   return false;
 }
@@ -147,7 +149,7 @@ Tensor RandomIds(const Shape& shape, int32_t limit, uint64_t seed) {
 }
 
 std::vector<double> ToDoubles(const Tensor& x) {
-  return ToVector<double>(Cast(x, DType::kF64));
+  return ToVector<double>(Cast(ToDevice(x, Device::Cpu()), DType::kF64));
 }
 
 ::testing::Matcher<const Tensor&> IsNear(const Tensor& expected,
@@ -164,7 +166,10 @@ Differentiated ForwardBackward(const TensorFunction& function,
   std::vector<Variable> leaves;
   for (const Tensor& x : inputs) leaves.emplace_back(x, true);
   const Variable y = function(leaves);
-  if (!dy.defined()) dy = RandomNormal(y.shape(), 12345, y.dtype());
+  if (!dy.defined()) {
+    dy =
+        ToDevice(RandomNormal(y.shape(), 12345, y.dtype()), y.value().device());
+  }
   Backward(y, dy);
   Differentiated result{y.value(), {}};
   for (const Variable& leaf : leaves) {

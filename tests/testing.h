@@ -26,7 +26,7 @@ Tensor RandomPositive(const Shape& shape, uint64_t seed,
 // i32 values uniform in [0, limit).
 Tensor RandomIds(const Shape& shape, int32_t limit, uint64_t seed);
 
-// The elements of a CPU tensor of any floating dtype.
+// The elements of a tensor of any floating dtype.
 std::vector<double> ToDoubles(const Tensor& x);
 
 // Same shape, and no element further from its counterpart than `tolerance`

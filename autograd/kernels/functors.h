@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "autograd/base/host_device.h"
 #include "autograd/kernels/math.h"
 
 namespace nextword::functors {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "autograd/tensor/philox.h"
+#include "autograd/base/host_device.h"
 
 namespace nextword::math {
 

@@ -23,8 +23,9 @@ Allocator& AllocatorFor(Device device) {
   return getter(device.index);
 }
 
-void RegisterAllocator(DeviceType type, Allocator& (*get)(int index)) {
+bool RegisterAllocator(DeviceType type, Allocator& (*get)(int index)) {
   GetterFor(type) = get;
+  return true;
 }
 
 }  // namespace nextword

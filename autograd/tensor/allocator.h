@@ -27,6 +27,17 @@ class Allocator {
   virtual void* Allocate(size_t bytes) = 0;
   virtual void Free(void* pointer, size_t bytes) = 0;
 
+  // Copies bytes from the host, which may reuse its own as soon as this
+  // returns, or to the host, after all work that the device was given before.
+  virtual void Upload(const void* host, void* to, size_t bytes) = 0;
+  virtual void Download(const void* from, void* host, size_t bytes) = 0;
+
+  // Waits until all work that the device was given is done.
+  virtual void Synchronize() = 0;
+
+  // Bytes that the device has, in use or not.
+  virtual int64_t Capacity() const = 0;
+
   virtual AllocatorStats stats() const = 0;
   virtual void ResetPeak() = 0;
 };
@@ -34,8 +45,9 @@ class Allocator {
 // The allocator of a device. CHECKs that the build has that device.
 Allocator& AllocatorFor(Device device);
 
-// Called once by each device's library.
-void RegisterAllocator(DeviceType type, Allocator& (*get)(int index));
+// Called while the program starts by each device's library. Returns true, so
+// that it can initialise a static variable.
+bool RegisterAllocator(DeviceType type, Allocator& (*get)(int index));
 
 }  // namespace nextword
 

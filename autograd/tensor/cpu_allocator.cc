@@ -1,8 +1,11 @@
 #include "autograd/tensor/cpu_allocator.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 
 #include "autograd/base/check.h"
 
@@ -61,6 +64,18 @@ void CpuAllocator::Free(void* pointer, size_t bytes) {
   }
   stats_.cached_bytes += static_cast<int64_t>(size);
   free_[size].push_back(pointer);
+}
+
+void CpuAllocator::Upload(const void* host, void* to, size_t bytes) {
+  std::memcpy(to, host, bytes);
+}
+
+void CpuAllocator::Download(const void* from, void* host, size_t bytes) {
+  std::memcpy(host, from, bytes);
+}
+
+int64_t CpuAllocator::Capacity() const {
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
 }
 
 AllocatorStats CpuAllocator::stats() const {

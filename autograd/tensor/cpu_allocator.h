@@ -20,6 +20,10 @@ class CpuAllocator : public Allocator {
 
   void* Allocate(size_t bytes) override;
   void Free(void* pointer, size_t bytes) override;
+  void Upload(const void* host, void* to, size_t bytes) override;
+  void Download(const void* from, void* host, size_t bytes) override;
+  void Synchronize() override {}
+  int64_t Capacity() const override;
   AllocatorStats stats() const override;
   void ResetPeak() override;
 

@@ -1,6 +1,26 @@
 #include "autograd/tensor/device.h"
 
 namespace nextword {
+namespace {
+
+using Counter = int (*)();
+
+Counter& CounterOf(DeviceType type) {
+  static Counter counters[kNumDeviceTypes] = {[] { return 1; }};
+  return counters[static_cast<int>(type)];
+}
+
+}  // namespace
+
+int DeviceCount(DeviceType type) {
+  const Counter count = CounterOf(type);
+  return count == nullptr ? 0 : count();
+}
+
+bool RegisterDeviceCount(DeviceType type, int (*count)()) {
+  CounterOf(type) = count;
+  return true;
+}
 
 const char* DeviceTypeName(DeviceType type) {
   return type == DeviceType::kCpu ? "cpu" : "cuda";

@@ -16,11 +16,19 @@ inline constexpr int kNumDeviceTypes = 2;
 // "cpu" or "cuda".
 const char* DeviceTypeName(DeviceType type);
 
+// Devices of a type that this machine has and this build can use: 1 CPU.
+int DeviceCount(DeviceType type);
+
+// Called while the program starts by the library of a type of device, with what
+// counts them. Returns true, so that it can initialise a static variable.
+bool RegisterDeviceCount(DeviceType type, int (*count)());
+
 struct Device {
   DeviceType type = DeviceType::kCpu;
   int index = 0;
 
   static Device Cpu() { return Device{}; }
+  static Device Cuda(int index = 0) { return {DeviceType::kCuda, index}; }
   bool operator==(const Device&) const = default;
 };
 

@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "autograd/base/check.h"
+#include "autograd/base/host_device.h"
 
 namespace nextword {
 
@@ -31,13 +32,13 @@ struct BFloat16 {
   uint16_t bits;
 
   BFloat16() = default;
-  explicit BFloat16(float value) {
+  NW_HOST_DEVICE explicit BFloat16(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1u);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>((is_nan ? (u | 0x400000u) : rounded) >> 16);
   }
-  operator float() const {
+  NW_HOST_DEVICE operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
   }
 };

@@ -8,11 +8,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define NW_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define NW_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "autograd/base/host_device.h"
 
 namespace nextword {
 

@@ -1,7 +1,5 @@
 #include "autograd/tensor/tensor.h"
 
-#include <algorithm>
-
 #include "autograd/base/check.h"
 #include "autograd/tensor/allocator.h"
 
@@ -89,26 +87,56 @@ Tensor EmptyLike(const Tensor& other) {
   return Empty(other.shape(), other.dtype(), other.device());
 }
 
+Tensor ToDevice(const Tensor& x, Device device) {
+  const Device from = x.device();
+  if (from == device) return x;
+  Tensor y = Empty(x.shape(), x.dtype(), device);
+  if (from == Device::Cpu()) {
+    AllocatorFor(device).Upload(x.raw_data(), y.raw_data(), x.size_bytes());
+  } else {
+    NW_CHECK(device == Device::Cpu())
+        << "copy from " << from << " to " << device;
+    AllocatorFor(from).Download(x.raw_data(), y.raw_data(), x.size_bytes());
+  }
+  return y;
+}
+
 template <typename T>
-Tensor FromVector(const std::vector<T>& values, const Shape& shape) {
+Tensor FromVector(const std::vector<T>& values, const Shape& shape,
+                  Device device) {
   NW_CHECK_EQ(static_cast<int64_t>(values.size()), shape.numel())
       << "values for shape " << shape;
-  Tensor tensor = Empty(shape, DTypeOf<T>::value);
-  std::copy(values.begin(), values.end(), tensor.data<T>());
+  Tensor tensor = Empty(shape, DTypeOf<T>::value, device);
+  AllocatorFor(device).Upload(values.data(), tensor.raw_data(),
+                              tensor.size_bytes());
   return tensor;
 }
 
 template <typename T>
 std::vector<T> ToVector(const Tensor& tensor) {
   const T* const data = tensor.data<T>();
-  return std::vector<T>(data, data + tensor.numel());
+  std::vector<T> values(tensor.numel());
+  AllocatorFor(tensor.device())
+      .Download(data, values.data(), tensor.size_bytes());
+  return values;
 }
 
-template Tensor FromVector(const std::vector<float>&, const Shape&);
-template Tensor FromVector(const std::vector<double>&, const Shape&);
-template Tensor FromVector(const std::vector<int32_t>&, const Shape&);
-template std::vector<float> ToVector(const Tensor&);
-template std::vector<double> ToVector(const Tensor&);
-template std::vector<int32_t> ToVector(const Tensor&);
+template <typename T>
+T ToScalar(const Tensor& tensor) {
+  NW_CHECK_EQ(tensor.numel(), 1) << "the element of " << tensor;
+  T value;
+  AllocatorFor(tensor.device())
+      .Download(tensor.data<T>(), &value, sizeof(value));
+  return value;
+}
+
+#define NW_INSTANTIATE(T)                                                  \
+  template Tensor FromVector(const std::vector<T>&, const Shape&, Device); \
+  template std::vector<T> ToVector(const Tensor&);                         \
+  template T ToScalar(const Tensor&)
+NW_INSTANTIATE(float);
+NW_INSTANTIATE(double);
+NW_INSTANTIATE(int32_t);
+#undef NW_INSTANTIATE
 
 }  // namespace nextword

@@ -88,13 +88,22 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 Tensor Empty(const Shape& shape, DType dtype, Device device = Device::Cpu());
 Tensor EmptyLike(const Tensor& other);
 
-// A CPU tensor holding `values`; T is float, double or int32_t.
-template <typename T>
-Tensor FromVector(const std::vector<T>& values, const Shape& shape);
+// `x` itself when it is on `device`, else a copy there. One of the two devices
+// is the CPU.
+Tensor ToDevice(const Tensor& x, Device device);
 
-// The elements of a CPU tensor of dtype T.
+// A tensor holding `values`; T is float, double or int32_t, here and below.
+template <typename T>
+Tensor FromVector(const std::vector<T>& values, const Shape& shape,
+                  Device device = Device::Cpu());
+
+// The elements of a tensor of dtype T, on any device.
 template <typename T>
 std::vector<T> ToVector(const Tensor& tensor);
+
+// The element of a tensor of one.
+template <typename T>
+T ToScalar(const Tensor& tensor);
 
 }  // namespace nextword
 

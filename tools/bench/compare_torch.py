@@ -52,6 +52,7 @@ CASES["small"] = (
     [
         *_GPT2[1:],
         "model.vocab_size=4096",
+        "data.tokenizer_vocab_size=4096",
         "model.layers=6",
         "model.hidden_size=384",
         "model.num_heads=6",

@@ -215,6 +215,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
   const int64_t resident = MaxResidentBytes();
+  const int64_t predicted = Learner::EstimateMemory(config, model).total();
 
   BenchReport report;
   Table table({"", "median", "best"});
@@ -230,12 +231,13 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   report.text = absl::StrFormat(
       "%s parameters, %d tokens and %s a step, %d steps, %d threads\n"
       "matmul peak %s\n\n%s\n"
-      "memory: process at most %s, tensors at most %s\n"
+      "memory: process at most %s, tensors at most %s; predicted %s\n"
       "the system was asked for memory %g times a step\n",
       WithCommas(learner->parameters().numel()), static_cast<int64_t>(tokens),
       Scaled(flops, "FLOP"), options.steps, NumThreads(),
       Scaled(peak, "FLOP/s"), table.Text(), Scaled(resident, "B"),
-      Scaled(measured.allocator_peak, "B"), measured.system_calls);
+      Scaled(measured.allocator_peak, "B"), Scaled(predicted, "B"),
+      measured.system_calls);
   report.json = {
       {"parameters", learner->parameters().numel()},
       {"dtype", DTypeName(dtype)},
@@ -253,6 +255,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       {"best_peak_share", flops / timing.best / peak},
       {"last_loss", measured.loss},
       {"max_resident_bytes", resident},
+      {"predicted_bytes", predicted},
       {"allocator_peak_bytes", measured.allocator_peak},
       {"allocator_system_calls_per_step", measured.system_calls},
   };

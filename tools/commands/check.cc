@@ -17,6 +17,7 @@
 #include "data/token_stream.h"
 #include "data/tokenizer.h"
 #include "distributed/compute_dtype.h"
+#include "distributed/device.h"
 #include "distributed/learner.h"
 #include "distributed/matmul_peak.h"
 #include "layers/model_cost.h"
@@ -66,21 +67,23 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model) {
              "B"));
 }
 
-void PrintCompute(const TrainConfig& config, const ModelConfig& model) {
+void PrintCompute(const TrainConfig& config, const ModelConfig& model,
+                  Device device) {
   const double per_token =
       layers::TrainFlopsPerToken(model, SequenceLength(config.batch(), model));
   const double tokens = static_cast<double>(config.steps()) *
                         TokensPerStep(config.batch(), model);
-  const double peak =
-      MeasureMatmulPeak(ComputeDTypeOf(config), Device::Cpu(), 0.3);
+  const double peak = MeasureMatmulPeak(ComputeDTypeOf(config), device, 0.3);
   std::printf("Compute\n");
   Row("FLOPs per token", Scaled(per_token, "FLOP"));
   Row("tokens per step", WithCommas(TokensPerStep(config.batch(), model)));
   Row("tokens of the run",
       WithCommas(config.steps() * TokensPerStep(config.batch(), model)));
   Row("FLOPs of the run", Scaled(per_token * tokens, "FLOP"));
-  Row(absl::StrFormat("matmul peak, %d threads", NumThreads()),
-      Scaled(peak, "FLOP/s"));
+  const std::string where = device == Device::Cpu()
+                                ? absl::StrFormat("%d threads", NumThreads())
+                                : "GPU";
+  Row("matmul peak, " + where, Scaled(peak, "FLOP/s"));
   Row(absl::StrFormat("time at %.0f%% of it", 100 * kAssumedPeakShare),
       Duration(per_token * tokens / (kAssumedPeakShare * peak)));
 }
@@ -133,9 +136,10 @@ absl::Status Check(const ConfigOptions& options) {
   NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));
+  NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
   PrintParameters(layers::CountParameters(model));
   PrintMemory(config, model);
-  PrintCompute(config, model);
+  PrintCompute(config, model, device);
   const bool has_data =
       config.data().tokens_size() > 0 || config.data().source_size() > 0;
   return has_data ? PrintData(config, model) : absl::OkStatus();

@@ -10,13 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/file.h"
-#include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "configs/batch_config.h"
 #include "data/token_file.h"
 #include "distributed/corpus_data.h"
 #include "distributed/evaluator.h"
 #include "distributed/trained_model.h"
+#include "tools/commands/checkpoint_options.h"
 #include "tools/commands/example.h"
 #include "tools/commands/temporary_directory.h"
 
@@ -24,10 +24,9 @@ namespace nextword {
 namespace {
 
 struct Options {
-  std::string checkpoint;
+  CheckpointOptions checkpoint;
   std::vector<std::string> texts;
   int64_t batch = 8;
-  int threads = 0;
 };
 
 // The texts as a token file, one document each.
@@ -66,9 +65,7 @@ absl::Status Report(const TrainedModel& trained,
 }
 
 absl::Status Eval(const Options& options) {
-  SetNumThreads(options.threads);
-  NW_ASSIGN_OR_RETURN(const TrainedModel trained,
-                      TrainedModel::Load(options.checkpoint));
+  NW_ASSIGN_OR_RETURN(const TrainedModel trained, options.checkpoint.Load());
   if (options.texts.empty()) {
     NW_ASSIGN_OR_RETURN(
         const std::optional<EvaluationSequences> held_out,
@@ -105,20 +102,13 @@ void AddEvalCommand(CLI::App& app, absl::Status* status) {
               "nextword eval --checkpoint runs/quickstart\n"
               "nextword eval --checkpoint runs/quickstart --text book.txt");
   auto options = std::make_shared<Options>();
-  command
-      ->add_option("--checkpoint", options->checkpoint,
-                   "A checkpoint's folder, or a run's for its newest")
-      ->type_name("PATH")
-      ->required();
+  options->checkpoint.AddTo(command);
   command
       ->add_option("--text", options->texts,
                    "Text files; without, what the run held out")
       ->type_name("FILE");
   command->add_option("--batch", options->batch, "Sequences at a time")
       ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "0: one per processor")
-      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->callback([options, status] { *status = Eval(*options); });
 }

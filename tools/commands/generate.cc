@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "distributed/trained_model.h"
 #include "layers/generator.h"
+#include "tools/commands/checkpoint_options.h"
 #include "tools/commands/example.h"
 #include "tools/commands/standard_streams.h"
 
@@ -17,10 +17,9 @@ namespace nextword {
 namespace {
 
 struct Options {
-  std::string checkpoint;
+  CheckpointOptions checkpoint;
   std::string prompt;
   int64_t tokens = 200;
-  int threads = 0;
   layers::SamplerOptions sampler = {.temperature = 0.8, .seed = 1};
 };
 
@@ -45,9 +44,7 @@ absl::Status CheckOptions(const Options& options) {
 
 absl::Status Generate(const Options& options) {
   NW_RETURN_IF_ERROR(CheckOptions(options));
-  SetNumThreads(options.threads);
-  NW_ASSIGN_OR_RETURN(const TrainedModel trained,
-                      TrainedModel::Load(options.checkpoint));
+  NW_ASSIGN_OR_RETURN(const TrainedModel trained, options.checkpoint.Load());
   const Tokenizer& tokenizer = trained.tokenizer;
   // Without a prompt, the start of a document: where another ended.
   std::vector<int32_t> prompt = tokenizer.Encode(options.prompt);
@@ -75,11 +72,7 @@ void AddGenerateCommand(CLI::App& app, absl::Status* status) {
               "a truth\" --tokens 100");
   auto options = std::make_shared<Options>();
   layers::SamplerOptions& sampler = options->sampler;
-  command
-      ->add_option("--checkpoint", options->checkpoint,
-                   "A checkpoint's folder, or a run's for its newest")
-      ->type_name("PATH")
-      ->required();
+  options->checkpoint.AddTo(command);
   command->add_option("--prompt", options->prompt,
                       "Text to continue; without, a document from its start");
   command->add_option("--tokens", options->tokens, "Tokens at most")
@@ -97,9 +90,6 @@ void AddGenerateCommand(CLI::App& app, absl::Status* status) {
                    "Keep the fewest tokens whose probabilities reach p")
       ->capture_default_str();
   command->add_option("--seed", sampler.seed, "Another seed, another text")
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "0: one per processor")
-      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->callback([options, status] { *status = Generate(*options); });
 }

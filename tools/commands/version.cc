@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "autograd/base/parallel.h"
+#include "autograd/tensor/device.h"
 #include "distributed/versions.h"
 #include "tools/commands/example.h"
 
@@ -16,7 +17,10 @@ void AddVersionCommand(CLI::App& app, absl::Status* /*status*/) {
     for (const auto& [name, version] : Versions()) {
       std::printf("%-12s %s\n", name.c_str(), version.c_str());
     }
-    std::printf("%-12s cpu, %d threads\n", "devices", NumThreads());
+    std::printf("%-12s cpu, %d threads", "devices", NumThreads());
+    const int gpus = DeviceCount(DeviceType::kCuda);
+    for (int i = 0; i < gpus; ++i) std::printf("; cuda:%d", i);
+    std::printf("\n");
   });
 }
 

@@ -10,9 +10,10 @@
 
 #include "autograd/kernels/cpu/attention_block-inl.h"
 #include "autograd/kernels/cpu/attention_f64.h"
-#include "autograd/kernels/cpu/head_rows.h"
 #include "autograd/kernels/cpu/loops.h"
+#include "autograd/kernels/cpu/pack_rows-inl.h"
 #include "autograd/kernels/cpu/register.h"
+#include "autograd/kernels/head_rows.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,5 +1,5 @@
 // What fused attention and its gradient share: blocks of keys, the groups of
-// queries that see them, packing, and exponentials of scores.
+// queries that see them, and exponentials of scores.
 //
 // Included inside per-target code, hence the guard that lets every target in.
 #if defined(NEXTWORD_AUTOGRAD_KERNELS_CPU_ATTENTION_BLOCK_INL_H_) == \
@@ -11,15 +11,12 @@
 #endif
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 
 #include "autograd/kernels/cpu/tile-inl.h"
 #include "autograd/kernels/cpu/transpose-inl.h"
-#include "autograd/kernels/cpu/visibility.h"
-#include "hwy/cache_control.h"
+#include "autograd/kernels/visibility.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -158,49 +155,6 @@ struct ColumnMask {
   const int32_t* documents;
   int32_t own;
 };
-
-class RowPrefetcher {
- public:
-  RowPrefetcher(std::array<const void*, 2> rows, int64_t stride, int64_t n,
-                int64_t bytes)
-      : rows_{static_cast<const char*>(rows[0]),
-              static_cast<const char*>(rows[1])},
-        stride_(stride),
-        n_(n),
-        bytes_(bytes) {}
-
-  void Advance() {
-    for (int k = 0; k < 2 && n_ > 0; ++k, --n_) {
-      for (const char*& row : rows_) {
-        for (int64_t i = 0; i < bytes_; i += 64) hwy::Prefetch(row + i);
-        row += stride_;
-      }
-    }
-  }
-  const char* rows_[2];
-  int64_t stride_, n_, bytes_;
-};
-
-// Rows of one head, in float and padded with zeros: to [padded_rows, width].
-template <typename T>
-void PackRows(const T* HWY_RESTRICT from, int64_t stride, int64_t rows,
-              int64_t size, int64_t padded_rows, int64_t width,
-              float* HWY_RESTRICT to) {
-  // Rows of one head lie apart: the hardware does not guess the next one.
-  constexpr int64_t kAhead = 16, kLine = 64;
-  const int64_t bytes = size * static_cast<int64_t>(sizeof(T));
-  const auto prefetch = [&](int64_t r) HWY_ATTR {
-    const char* const row = reinterpret_cast<const char*>(from + r * stride);
-    for (int64_t i = 0; i < bytes; i += kLine) hwy::Prefetch(row + i);
-  };
-  for (int64_t r = 0; r < std::min(kAhead, rows); ++r) prefetch(r);
-  for (int64_t r = 0; r < rows; ++r, from += stride, to += width) {
-    if (r + kAhead < rows) prefetch(kAhead);
-    for (int64_t i = 0; i < size; ++i) to[i] = static_cast<float>(from[i]);
-    for (int64_t i = size; i < width; ++i) to[i] = 0;
-  }
-  std::fill_n(to, (padded_rows - rows) * width, 0.0f);
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace nextword::kernels

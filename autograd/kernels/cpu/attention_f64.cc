@@ -5,9 +5,9 @@
 #include <limits>
 #include <vector>
 
-#include "autograd/kernels/cpu/head_rows.h"
 #include "autograd/kernels/cpu/loops.h"
-#include "autograd/kernels/cpu/visibility.h"
+#include "autograd/kernels/head_rows.h"
+#include "autograd/kernels/visibility.h"
 
 namespace nextword::kernels {
 namespace {

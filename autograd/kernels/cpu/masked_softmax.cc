@@ -8,8 +8,8 @@
 
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
-#include "autograd/kernels/cpu/visibility.h"
 #include "autograd/kernels/math.h"
+#include "autograd/kernels/visibility.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -11,6 +11,7 @@
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
 #include "autograd/kernels/math.h"
+#include "autograd/kernels/sum_plan.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -65,71 +66,25 @@ void SumMiddle(const T* x, int64_t before, int64_t n, int64_t after, U* y) {
   });
 }
 
-// Axes of x that y's shape sums away, as runs of neighbours.
-struct SumPlan {
-  struct Group {
-    int64_t size;
-    bool summed;
-  };
-  std::vector<Group> groups;  // Alternating, outermost first.
-};
-
-SumPlan MakeSumPlan(const Shape& x, const Shape& y) {
-  SumPlan plan;
-  const int offset = x.rank() - y.rank();
-  for (int i = 0; i < x.rank(); ++i) {
-    const int64_t size = x[i];
-    if (size == 1) continue;
-    const bool summed = i < offset || y[i - offset] == 1;
-    if (!plan.groups.empty() && plan.groups.back().summed == summed) {
-      plan.groups.back().size *= size;
-    } else {
-      plan.groups.push_back({size, summed});
-    }
-  }
-  return plan;
-}
-
-// Sums the groups from the last to the first; what lies between is kept in the
-// compute type.
-template <typename T>
-void SumGroups(SumPlan plan, const T* x, int64_t numel, Out y) {
-  using C = ComputeType<T>;
-  int64_t after = 1;
-  for (int g = static_cast<int>(plan.groups.size()) - 1; g >= 0; --g) {
-    const auto [size, summed] = plan.groups[g];
-    if (!summed) {
-      after *= size;
-      continue;
-    }
-    const int64_t before = numel / (size * after);
-    const bool last = std::none_of(plan.groups.begin(), plan.groups.begin() + g,
-                                   [](auto group) { return group.summed; });
-    if (last) {
-      DispatchFloat(y->dtype(), "sum_to", [&](auto tag) {
-        SumMiddle(x, before, size, after, y->data<decltype(tag)>());
-      });
-      return;
-    }
-    Tensor partial = Empty({before * after}, DTypeOf<C>::value);
-    SumMiddle(x, before, size, after, partial.data<C>());
-    plan.groups[g] = {1, false};
-    SumGroups<C>(plan, partial.data<C>(), partial.numel(), y);
-    return;
-  }
-  NW_CHECK(false) << "sum_to: nothing to sum";
-}
-
+// What lies between two steps is kept in the compute type.
 void SumTo(In x, Out y) {
   if (x.numel() == 0) return fill(y, 0.0);
-  const SumPlan plan = MakeSumPlan(x.shape(), y->shape());
-  const bool any = std::any_of(plan.groups.begin(), plan.groups.end(),
-                               [](auto group) { return group.summed; });
-  if (!any) return copy(x, y);
-  DispatchFloat(x.dtype(), "sum_to", [&](auto tag) {
-    using T = decltype(tag);
-    SumGroups<T>(plan, x.data<T>(), x.numel(), y);
-  });
+  const std::vector<SumStep> steps = PlanSum(x.shape(), y->shape());
+  if (steps.empty()) return copy(x, y);
+  Tensor rest = x;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const auto [before, n, after] = steps[i];
+    DispatchFloat(rest.dtype(), "sum_to", [&](auto from) {
+      using T = decltype(from);
+      const bool last = i + 1 == steps.size();
+      Tensor sum =
+          last ? *y : Empty({before * after}, DTypeOf<ComputeType<T>>::value);
+      DispatchFloat(sum.dtype(), "sum_to", [&](auto to) {
+        SumMiddle(rest.data<T>(), before, n, after, sum.data<decltype(to)>());
+      });
+      rest = sum;
+    });
+  }
 }
 
 void SumSquares(In x, Out y) {

@@ -1,11 +1,11 @@
-// The elements of kernels::Heads on the CPU.
-#ifndef NEXTWORD_AUTOGRAD_KERNELS_CPU_HEAD_ROWS_H_
-#define NEXTWORD_AUTOGRAD_KERNELS_CPU_HEAD_ROWS_H_
+// The elements of kernels::Heads.
+#ifndef NEXTWORD_AUTOGRAD_KERNELS_HEAD_ROWS_H_
+#define NEXTWORD_AUTOGRAD_KERNELS_HEAD_ROWS_H_
 
 #include <cstdint>
 #include <type_traits>
 
-#include "autograd/kernels/cpu/loops.h"
+#include "autograd/base/host_device.h"
 #include "autograd/kernels/kernels.h"
 
 namespace nextword::kernels {
@@ -22,10 +22,10 @@ class HeadRows {
         size_(all.dim(3)),
         stride_(all.dim(2) * size_) {}
 
-  NW_INLINE T* At(int64_t batch, int64_t position, int64_t head) const {
+  NW_HOST_DEVICE T* At(int64_t batch, int64_t position, int64_t head) const {
     return data_ + (batch * positions_ + position) * stride_ + head * size_;
   }
-  NW_INLINE int64_t stride() const { return stride_; }
+  NW_HOST_DEVICE int64_t stride() const { return stride_; }
 
  private:
   T* data_;
@@ -34,4 +34,4 @@ class HeadRows {
 
 }  // namespace nextword::kernels
 
-#endif  // NEXTWORD_AUTOGRAD_KERNELS_CPU_HEAD_ROWS_H_
+#endif  // NEXTWORD_AUTOGRAD_KERNELS_HEAD_ROWS_H_

@@ -1,0 +1,112 @@
+#include "autograd/cuda/cuda_allocator.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "autograd/base/check.h"
+#include "autograd/cuda/cuda_check.h"
+#include "autograd/cuda/cuda_device.h"
+
+namespace nextword {
+namespace {
+
+Allocator& GetAllocator(int index) { return CudaAllocator::Get(index); }
+
+[[maybe_unused]] const bool registered =
+    RegisterAllocator(DeviceType::kCuda, GetAllocator);
+
+// What the pool holds, of one attribute.
+uint64_t PoolBytes(cudaMemPool_t pool, cudaMemPoolAttr attribute) {
+  uint64_t bytes = 0;
+  NW_CUDA_CHECK(cudaMemPoolGetAttribute(pool, attribute, &bytes));
+  return bytes;
+}
+
+}  // namespace
+
+CudaAllocator& CudaAllocator::Get(int index) {
+  static auto* const allocators = [] {
+    auto* const all = new std::vector<CudaAllocator*>;
+    for (int i = 0; i < DeviceCount(DeviceType::kCuda); ++i) {
+      all->push_back(new CudaAllocator(Device::Cuda(i)));
+    }
+    return all;
+  }();
+  NW_CHECK(index >= 0 && index < static_cast<int>(allocators->size()))
+      << "no device " << Device::Cuda(index) << " here, which has "
+      << allocators->size();
+  return *(*allocators)[index];
+}
+
+CudaAllocator::CudaAllocator(Device device) : device_(device) {
+  NW_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool_, device.index));
+  uint64_t all = UINT64_MAX;  // Kept, instead of given back.
+  NW_CUDA_CHECK(
+      cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &all));
+}
+
+void* CudaAllocator::Allocate(size_t bytes) {
+  const cudaStream_t stream = StreamOf(device_);
+  void* pointer = nullptr;
+  const cudaError_t error =
+      cudaMallocAsync(&pointer, std::max<size_t>(1, bytes), stream);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (error == cudaErrorMemoryAllocation) {
+    size_t free = 0, total = 0;
+    NW_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    NW_CHECK(error == cudaSuccess)
+        << "out of memory on " << device_ << ", which has " << total
+        << " bytes, " << free << " of them free: " << bytes
+        << " more asked for while " << stats_.live_bytes << " are in use";
+  }
+  NW_CUDA_CHECK(error);
+  stats_.live_bytes += static_cast<int64_t>(bytes);
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  return pointer;
+}
+
+void CudaAllocator::Free(void* pointer, size_t bytes) {
+  NW_CUDA_CHECK(cudaFreeAsync(pointer, StreamOf(device_)));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_.live_bytes -= static_cast<int64_t>(bytes);
+}
+
+void CudaAllocator::Upload(const void* host, void* to, size_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  staging_.Upload(host, to, bytes, StreamOf(device_));
+}
+
+void CudaAllocator::Download(const void* from, void* host, size_t bytes) {
+  const cudaStream_t stream = StreamOf(device_);
+  NW_CUDA_CHECK(
+      cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream));
+  Synchronize();
+}
+
+void CudaAllocator::Synchronize() {
+  NW_CUDA_CHECK(cudaStreamSynchronize(StreamOf(device_)));
+}
+
+int64_t CudaAllocator::Capacity() const {
+  StreamOf(device_);  // Makes the device current.
+  size_t free = 0, total = 0;
+  NW_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(total);
+}
+
+AllocatorStats CudaAllocator::stats() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  AllocatorStats stats = stats_;
+  stats.cached_bytes =
+      static_cast<int64_t>(PoolBytes(pool_, cudaMemPoolAttrReservedMemCurrent) -
+                           PoolBytes(pool_, cudaMemPoolAttrUsedMemCurrent));
+  return stats;
+}
+
+void CudaAllocator::ResetPeak() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_.peak_bytes = stats_.live_bytes;
+}
+
+}  // namespace nextword

@@ -1,0 +1,46 @@
+// Memory of a GPU, from the driver's stream-ordered pool.
+//
+// The pool keeps what is freed, so that in steady state no call reaches the
+// driver's slow path. All work of a device is in one stream: a block may be
+// handed out again while the kernels that used it are still queued.
+#ifndef NEXTWORD_AUTOGRAD_CUDA_CUDA_ALLOCATOR_H_
+#define NEXTWORD_AUTOGRAD_CUDA_CUDA_ALLOCATOR_H_
+
+#include <cuda_runtime.h>
+
+#include <mutex>
+
+#include "autograd/cuda/staging.h"
+#include "autograd/tensor/allocator.h"
+#include "autograd/tensor/device.h"
+
+namespace nextword {
+
+// Thread-safe.
+class CudaAllocator : public Allocator {
+ public:
+  // That of device `index`.
+  static CudaAllocator& Get(int index);
+
+  void* Allocate(size_t bytes) override;
+  void Free(void* pointer, size_t bytes) override;
+  void Upload(const void* host, void* to, size_t bytes) override;
+  void Download(const void* from, void* host, size_t bytes) override;
+  void Synchronize() override;
+  int64_t Capacity() const override;
+  AllocatorStats stats() const override;
+  void ResetPeak() override;
+
+ private:
+  explicit CudaAllocator(Device device);
+
+  const Device device_;
+  cudaMemPool_t pool_;
+  mutable std::mutex mutex_;
+  AllocatorStats stats_;
+  Staging staging_;
+};
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_CUDA_CUDA_ALLOCATOR_H_

@@ -1,0 +1,63 @@
+#include "autograd/cuda/cuda_device.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/check.h"
+#include "autograd/cuda/cuda_check.h"
+
+namespace nextword {
+namespace {
+
+struct CudaDevice {
+  std::once_flag once;
+  cudaStream_t stream = nullptr;
+  int multiprocessors = 0;
+};
+
+// 0 without a GPU, or without its driver.
+int CountDevices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) return count;
+  cudaGetLastError();  // Or the next launch would report it.
+  return 0;
+}
+
+CudaDevice& Get(Device device) {
+  static auto* const devices =
+      new std::vector<CudaDevice>(DeviceCount(DeviceType::kCuda));
+  NW_CHECK(device.type == DeviceType::kCuda && device.index >= 0 &&
+           device.index < static_cast<int>(devices->size()))
+      << "no device " << device << " here, which has " << devices->size();
+  CudaDevice& state = (*devices)[device.index];
+  NW_CUDA_CHECK(cudaSetDevice(device.index));
+  std::call_once(state.once, [&] {
+    NW_CUDA_CHECK(
+        cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking));
+    NW_CUDA_CHECK(cudaDeviceGetAttribute(
+        &state.multiprocessors, cudaDevAttrMultiProcessorCount, device.index));
+  });
+  return state;
+}
+
+[[maybe_unused]] const bool registered =
+    RegisterDeviceCount(DeviceType::kCuda, CountDevices);
+
+}  // namespace
+
+cudaStream_t StreamOf(Device device) { return Get(device).stream; }
+
+bool SynchronousLaunches() {
+  static const bool synchronous = [] {
+    const char* const value = std::getenv("NEXTWORD_CUDA_SYNC");
+    return value != nullptr && std::string_view(value) == "1";
+  }();
+  return synchronous;
+}
+
+int NumMultiprocessors(Device device) { return Get(device).multiprocessors; }
+
+}  // namespace nextword

@@ -1,0 +1,76 @@
+// Rows of an embedding table, and the gradient of the table.
+#include "autograd/kernels/cuda/device_loops.h"
+#include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/sort_ids.h"
+
+namespace nextword::kernels::cuda {
+namespace {
+
+template <typename T, typename U>
+__global__ void EmbeddingKernel(int64_t n, int64_t columns, int64_t rows,
+                                const T* w, const int32_t* ids, U* y) {
+  ForEachItem(n * columns, [=](int64_t item) {
+    const int32_t id = ids[item / columns];
+    NW_DEVICE_CHECK(id >= 0 && id < rows, "embedding: id", id);
+    y[item] =
+        static_cast<U>(static_cast<float>(w[id * columns + item % columns]));
+  });
+}
+
+void EmbeddingForward(In w, In ids, Out y) {
+  DispatchF32OrBf16(w.dtype(), "embedding", [&](auto from) {
+    DispatchF32OrBf16(y->dtype(), "embedding", [&](auto to) {
+      using T = decltype(from);
+      using U = decltype(to);
+      Launch(y->device(), GridForItems(y->numel(), y->device()),
+             EmbeddingKernel<T, U>, ids.numel(), w.dim(1), w.dim(0),
+             w.data<T>(), ids.data<int32_t>(), y->data<U>());
+    });
+  });
+}
+
+// A block for each run of equal ids: adds the rows of dy at their positions.
+template <typename T, typename U>
+__global__ void EmbeddingGradKernel(int64_t n, int64_t columns, int64_t rows,
+                                    const int32_t* sorted_ids,
+                                    const int32_t* positions, const T* dy,
+                                    U* dw) {
+  ForEachRow(n, [=](int64_t first) {
+    const int32_t id = sorted_ids[first];
+    NW_DEVICE_CHECK(id >= 0 && id < rows, "embedding gradient: id", id);
+    if (first > 0 && sorted_ids[first - 1] == id) return;
+    int64_t end = first + 1;
+    while (end < n && sorted_ids[end] == id) ++end;
+    ForEachInBlock(columns, [=](int64_t column) {
+      U& to = dw[id * columns + column];
+      float sum = static_cast<float>(to);
+      for (int64_t i = first; i < end; ++i) {
+        sum += static_cast<float>(dy[positions[i] * columns + column]);
+      }
+      to = static_cast<U>(sum);
+    });
+  });
+}
+
+void EmbeddingBackward(In ids, In dy, Out dw) {
+  const int64_t n = ids.numel();
+  if (n == 0) return;
+  const SortedIds sorted = SortIds(ids);
+  DispatchF32OrBf16(dy.dtype(), "embedding gradient", [&](auto from) {
+    DispatchF32OrBf16(dw->dtype(), "embedding gradient", [&](auto to) {
+      using T = decltype(from);
+      using U = decltype(to);
+      Launch(dw->device(), GridForRows(n, dw->device()),
+             EmbeddingGradKernel<T, U>, n, dw->dim(1), dw->dim(0),
+             sorted.ids.data<int32_t>(), sorted.positions.data<int32_t>(),
+             dy.data<T>(), dw->data<U>());
+    });
+  });
+}
+
+[[maybe_unused]] const bool registered =
+    embedding.Register(DeviceType::kCuda, EmbeddingForward) &&
+    embedding_grad.Register(DeviceType::kCuda, EmbeddingBackward);
+
+}  // namespace
+}  // namespace nextword::kernels::cuda

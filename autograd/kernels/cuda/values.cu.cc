@@ -1,0 +1,153 @@
+// Filling, copying, converting and adding tensors; random values.
+#include "autograd/kernels/cuda/device_loops.h"
+#include "autograd/kernels/cuda/launch.h"
+
+namespace nextword::kernels::cuda {
+namespace {
+
+template <typename T>
+__global__ void FillKernel(int64_t n, T value, T* y) {
+  ForEachItem(n, [=](int64_t i) { y[i] = value; });
+}
+
+template <typename T>
+void FillAs(Out y, T value) {
+  Launch(y->device(), GridForItems(y->numel(), y->device()), FillKernel<T>,
+         y->numel(), value, y->data<T>());
+}
+
+void Fill(Out y, double value) {
+  if (y->dtype() == DType::kI32) {
+    return FillAs(y, static_cast<int32_t>(value));
+  }
+  DispatchF32OrBf16(y->dtype(), "fill", [&](auto tag) {
+    FillAs(y, static_cast<decltype(tag)>(static_cast<float>(value)));
+  });
+}
+
+template <typename T, typename U>
+__global__ void ConvertKernel(int64_t n, const T* x, U* y) {
+  ForEachItem(n, [=](int64_t i) {
+    y[i] = static_cast<U>(static_cast<float>(x[i]));
+  });
+}
+
+void Copy(In x, Out y) {
+  if (x.dtype() == y->dtype()) {
+    NW_CUDA_CHECK(cudaMemcpyAsync(y->raw_data(), x.raw_data(), x.size_bytes(),
+                                  cudaMemcpyDeviceToDevice,
+                                  StreamOf(y->device())));
+    return;
+  }
+  DispatchF32OrBf16(x.dtype(), "copy", [&](auto from) {
+    DispatchF32OrBf16(y->dtype(), "copy", [&](auto to) {
+      using T = decltype(from);
+      using U = decltype(to);
+      Launch(y->device(), GridForItems(x.numel(), y->device()),
+             ConvertKernel<T, U>, x.numel(), x.data<T>(), y->data<U>());
+    });
+  });
+}
+
+template <typename T, typename U>
+__global__ void AccumulateKernel(int64_t n, const T* x, U* y) {
+  ForEachItem(n, [=](int64_t i) {
+    y[i] = static_cast<U>(static_cast<float>(y[i]) + static_cast<float>(x[i]));
+  });
+}
+
+void Accumulate(In x, Out y) {
+  DispatchF32OrBf16(x.dtype(), "accumulate", [&](auto from) {
+    DispatchF32OrBf16(y->dtype(), "accumulate", [&](auto to) {
+      using T = decltype(from);
+      using U = decltype(to);
+      Launch(y->device(), GridForItems(x.numel(), y->device()),
+             AccumulateKernel<T, U>, x.numel(), x.data<T>(), y->data<U>());
+    });
+  });
+}
+
+template <typename T>
+__global__ void AccumulateScaledKernel(int64_t n, const float* a, const T* x,
+                                       float* y) {
+  const float factor = *a;
+  ForEachItem(n, [=](int64_t i) { y[i] += factor * static_cast<float>(x[i]); });
+}
+
+void AccumulateScaled(In a, In x, Out y) {
+  NW_CHECK(a.dtype() == y->dtype() && a.numel() == 1)
+      << "accumulate_scaled by " << a << " into " << *y;
+  DispatchF32OrBf16(x.dtype(), "accumulate_scaled", [&](auto from) {
+    using T = decltype(from);
+    Launch(y->device(), GridForItems(x.numel(), y->device()),
+           AccumulateScaledKernel<T>, x.numel(), a.data<float>(), x.data<T>(),
+           y->data<float>());
+  });
+}
+
+// Box-Muller, as on the CPU: two normal values from two uniform ones.
+template <typename T>
+__global__ void NormalKernel(int64_t n, RandomKey key, double std, T* y) {
+  ForEachItem((n + 3) / 4, [=](int64_t block) {
+    const PhiloxBlock words = RandomWords(key, static_cast<uint32_t>(block));
+    for (int i = 0; i < 4; i += 2) {
+      const double radius = std * ::sqrt(-2.0 * ::log(UniformOpen(words.v[i])));
+      const double angle = 2 * M_PI * UniformOpen(words.v[i + 1]);
+      const int64_t at = 4 * block + i;
+      if (at < n)
+        y[at] = static_cast<T>(static_cast<float>(radius * ::cos(angle)));
+      if (at + 1 < n) {
+        y[at + 1] = static_cast<T>(static_cast<float>(radius * ::sin(angle)));
+      }
+    }
+  });
+}
+
+void Normal(Out y, RandomKey key, double std) {
+  DispatchF32OrBf16(y->dtype(), "normal", [&](auto tag) {
+    using T = decltype(tag);
+    Launch(y->device(), GridForItems((y->numel() + 3) / 4, y->device()),
+           NormalKernel<T>, y->numel(), key, std, y->data<T>());
+  });
+}
+
+// Blocks of four elements, each of one call of the generator.
+template <typename T>
+__global__ void DropoutKernel(int64_t samples, int64_t n, float p,
+                              RandomKey key, const T* x, T* y) {
+  const float factor = 1.0f / (1.0f - p);
+  const int64_t blocks = (n + 3) / 4;
+  ForEachItem(samples * blocks, [=](int64_t item) {
+    const int64_t sample = item / blocks, block = item % blocks;
+    RandomKey sample_key = key;
+    sample_key.sample += static_cast<uint32_t>(sample);
+    const PhiloxBlock words =
+        RandomWords(sample_key, static_cast<uint32_t>(block));
+    for (int i = 0; i < 4 && 4 * block + i < n; ++i) {
+      const int64_t at = sample * n + 4 * block + i;
+      const bool keep = UniformFloat(words.v[i]) >= p;
+      y[at] = static_cast<T>(keep ? static_cast<float>(x[at]) * factor : 0.0f);
+    }
+  });
+}
+
+void Dropout(In x, double p, RandomKey key, Out y) {
+  const int64_t n = x.shape().NumelAfter(0);
+  DispatchF32OrBf16(x.dtype(), "dropout", [&](auto tag) {
+    using T = decltype(tag);
+    Launch(y->device(), GridForItems(x.dim(0) * ((n + 3) / 4), y->device()),
+           DropoutKernel<T>, x.dim(0), n, static_cast<float>(p), key,
+           x.data<T>(), y->data<T>());
+  });
+}
+
+[[maybe_unused]] const bool registered =
+    fill.Register(DeviceType::kCuda, Fill) &&
+    copy.Register(DeviceType::kCuda, Copy) &&
+    accumulate.Register(DeviceType::kCuda, Accumulate) &&
+    accumulate_scaled.Register(DeviceType::kCuda, AccumulateScaled) &&
+    normal.Register(DeviceType::kCuda, Normal) &&
+    dropout.Register(DeviceType::kCuda, Dropout);
+
+}  // namespace
+}  // namespace nextword::kernels::cuda

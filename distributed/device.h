@@ -1,0 +1,17 @@
+// What a config's device is on this machine.
+#ifndef NEXTWORD_DISTRIBUTED_DEVICE_H_
+#define NEXTWORD_DISTRIBUTED_DEVICE_H_
+
+#include "absl/status/statusor.h"
+#include "autograd/tensor/device.h"
+#include "configs/train_config.pb.h"
+
+namespace nextword {
+
+// AUTO is the first GPU, or the CPU where there is none. Error: CUDA, and the
+// build or the machine has none.
+absl::StatusOr<Device> DeviceOf(DeviceKind kind);
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_DISTRIBUTED_DEVICE_H_

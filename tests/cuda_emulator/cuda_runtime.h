@@ -1,0 +1,162 @@
+// What of CUDA's runtime nextword uses, on the CPU: tests run the very source
+// of the GPU's kernels where there is no GPU.
+//
+// The threads of a block are fibers that switch at barriers and exchanges of
+// warps; blocks run one after the other. Device memory is host memory, filled
+// with NaN when it is allocated, so that reading what was never written shows.
+// AddressSanitizer sees accesses out of bounds. Running the threads in another
+// order (SetThreadOrder) and comparing bits finds missing barriers. What it
+// cannot show: speed, limits of the hardware, races between blocks.
+#ifndef NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
+#define NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define NEXTWORD_CUDA_EMULATOR
+
+#define __host__
+#define __device__
+#define __global__
+#define __shared__ static
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3() = default;
+  explicit dim3(unsigned x, unsigned y = 1, unsigned z = 1)
+      : x(x), y(y), z(z) {}
+};
+
+// Of the fiber that runs.
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace cuda_emulator {
+
+enum class ThreadOrder { kAscending, kDescending };
+
+// The order in which the threads of a block take their turns from now on.
+void SetThreadOrder(ThreadOrder order);
+
+// Calls kernel() once for each thread of each block.
+void Run(const dim3& grid, const dim3& block,
+         const std::function<void()>& kernel);
+
+// Waits for all threads of the block. Ends the process when one has returned
+// instead.
+void Barrier();
+
+// Waits for all threads of the warp; returns what thread `lane` of it gave. The
+// result is valid until the next call.
+const void* Exchange(const void* value, size_t size, unsigned lane);
+
+[[noreturn]] void Trap();
+
+}  // namespace cuda_emulator
+
+inline void __syncthreads() { cuda_emulator::Barrier(); }
+inline void __trap() { cuda_emulator::Trap(); }
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  T result;
+  std::memcpy(&result,
+              cuda_emulator::Exchange(&value, sizeof(T),
+                                      static_cast<unsigned>(lane) % 32),
+              sizeof(T));
+  return result;
+}
+
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes) {
+  return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % 32) ^ lanes);
+}
+
+inline void __syncwarp(unsigned = 0xffffffffu) { __shfl_sync(0, 0, 0); }
+
+// The runtime's functions on host memory. One device; all work is done when a
+// call returns.
+
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice
+};
+enum cudaMemPoolAttr {
+  cudaMemPoolAttrReleaseThreshold,
+  cudaMemPoolAttrReservedMemCurrent,
+  cudaMemPoolAttrUsedMemCurrent
+};
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+
+using cudaStream_t = struct EmulatedStream*;
+using cudaEvent_t = struct EmulatedEvent*;
+using cudaMemPool_t = struct EmulatedPool*;
+
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+inline constexpr unsigned cudaEventDisableTiming = 2;
+inline constexpr unsigned cudaHostAllocDefault = 0;
+
+inline const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
+inline const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 2;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = nullptr;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+
+inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
+  *pool = nullptr;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr,
+                                           void*) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr,
+                                           void* value) {
+  *static_cast<uint64_t*>(value) = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t);
+cudaError_t cudaFreeAsync(void* pointer, cudaStream_t);
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned);
+
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes,
+                                   cudaMemcpyKind, cudaStream_t) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes,
+                                   cudaStream_t) {
+  if (bytes > 0) std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+#endif  // NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_

@@ -1,0 +1,196 @@
+// The kernels of GPUs against those of the CPU. Built twice: over the emulated
+// runtime, which needs no GPU, and with --config=cuda, where it skips itself
+// when there is none.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "autograd/kernels/kernels.h"
+#include "autograd/tensor/allocator.h"
+#include "tests/cuda_fixture.h"
+#include "tests/op_table.h"
+#include "tests/testing.h"
+
+namespace nextword {
+namespace {
+
+std::vector<Tensor> OnCuda(std::vector<Tensor> tensors) {
+  for (Tensor& x : tensors) x = ToDevice(x, Device::Cuda());
+  return tensors;
+}
+
+std::vector<Shapes> AllCases(const OpRow& row) {
+  std::vector<Shapes> cases = row.cases;
+  cases.push_back(row.large);
+  return cases;
+}
+
+class CudaOpTest : public CudaFixture,
+                   public ::testing::WithParamInterface<OpRow> {
+ protected:
+  static Differentiated OnCuda(const Shapes& shapes, DType dtype) {
+    return ForwardBackward(GetParam().function,
+                           nextword::OnCuda(GetParam().Inputs(shapes, dtype)));
+  }
+
+  // Values and gradients at `dtype` on the GPU against f32 on the CPU.
+  static void ExpectAgreement(DType dtype, double tolerance) {
+    for (const Shapes& shapes : AllCases(GetParam())) {
+      SCOPED_TRACE(::testing::PrintToString(shapes));
+      const Differentiated got = OnCuda(shapes, dtype);
+      const Differentiated wanted = ForwardBackward(
+          GetParam().function, GetParam().Inputs(shapes, DType::kF32));
+      EXPECT_THAT(got.value, IsNear(wanted.value, tolerance));
+      for (size_t i = 0; i < shapes.size(); ++i) {
+        SCOPED_TRACE("gradient of input " + std::to_string(i));
+        EXPECT_EQ(got.gradients[i].dtype(), dtype);
+        EXPECT_EQ(got.gradients[i].device(), Device::Cuda());
+        EXPECT_THAT(got.gradients[i], IsNear(wanted.gradients[i], tolerance));
+      }
+    }
+  }
+};
+
+TEST_P(CudaOpTest, F32MatchesTheCpu) { ExpectAgreement(DType::kF32, 1e-5); }
+
+TEST_P(CudaOpTest, Bf16MatchesTheCpusF32) {
+  ExpectAgreement(DType::kBF16, 1e-2);
+}
+
+TEST_P(CudaOpTest, SameBitsFromCallToCall) {
+  for (const Shapes& shapes : AllCases(GetParam())) {
+    SCOPED_TRACE(::testing::PrintToString(shapes));
+    const Differentiated first = OnCuda(shapes, DType::kF32);
+    const OtherThreadOrder scope;
+    const Differentiated second = OnCuda(shapes, DType::kF32);
+    EXPECT_THAT(second.value, HasBitsOf(first.value));
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      SCOPED_TRACE("gradient of input " + std::to_string(i));
+      EXPECT_THAT(second.gradients[i], HasBitsOf(first.gradients[i]));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, CudaOpTest, ::testing::ValuesIn(OpTable()),
+                         [](const auto& info) { return info.param.Name(); });
+
+// Those that no op calls, or not in every way.
+class CudaKernelTest : public CudaFixture {
+ protected:
+  // A copy of `x` on the GPU, to be changed.
+  static Tensor Copy(const Tensor& x) { return ToDevice(x, Device::Cuda()); }
+};
+
+TEST_F(CudaKernelTest, FillsAndConverts) {
+  for (const int64_t n : {0, 1, 31, 1000, 100'003}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI32}) {
+      Tensor x = Empty({n}, dtype, Device::Cuda());
+      kernels::fill(&x, -3.0);
+      Tensor wanted = Empty({n}, dtype);
+      kernels::fill(&wanted, -3.0);
+      EXPECT_THAT(x, HasBitsOf(wanted));
+    }
+    const Tensor x = RandomNormal({n}, 1, DType::kF32);
+    EXPECT_THAT(Cast(Copy(x), DType::kBF16), HasBitsOf(Cast(x, DType::kBF16)));
+    EXPECT_THAT(Clone(Copy(x)), HasBitsOf(x));
+  }
+}
+
+TEST_F(CudaKernelTest, Accumulates) {
+  const Tensor x = RandomNormal({5, 77}, 1, DType::kF32);
+  for (const DType from : {DType::kF32, DType::kBF16}) {
+    for (const DType to : {DType::kF32, DType::kBF16}) {
+      Tensor y = RandomNormal({5, 77}, 2, to);
+      Tensor on_gpu = Copy(y);
+      kernels::accumulate(Cast(x, from), &y);
+      kernels::accumulate(Cast(Copy(x), from), &on_gpu);
+      EXPECT_THAT(on_gpu, HasBitsOf(y));
+    }
+    const Tensor factor = FromVector(std::vector<float>{1.5f}, {1});
+    Tensor y = RandomNormal({5, 77}, 2, DType::kF32);
+    Tensor on_gpu = Copy(y);
+    kernels::accumulate_scaled(factor, Cast(x, from), &y);
+    kernels::accumulate_scaled(Copy(factor), Cast(Copy(x), from), &on_gpu);
+    EXPECT_THAT(on_gpu, IsNear(y, 1e-7));
+  }
+}
+
+TEST_F(CudaKernelTest, DrawsTheNumbersOfTheCpu) {
+  for (const int64_t n : {1, 2, 3, 4, 1001}) {
+    Tensor x = Empty({n}, DType::kF32), on_gpu = Copy(x);
+    const RandomKey key{.seed = 3, .step = 5, .site = 7};
+    kernels::normal(&x, key, 0.02);
+    kernels::normal(&on_gpu, key, 0.02);
+    EXPECT_THAT(on_gpu, IsNear(x, 1e-7));
+  }
+}
+
+TEST_F(CudaKernelTest, SumsSquares) {
+  for (const int64_t n : {0, 1, 16384, 16385, 1'000'003}) {
+    const Tensor x = RandomNormal({n}, 1, DType::kF32);
+    Tensor sum = Empty({1}, DType::kF64);
+    Tensor on_gpu = Empty({1}, DType::kF64, Device::Cuda());
+    kernels::sum_squares(x, &sum);
+    kernels::sum_squares(Copy(x), &on_gpu);
+    EXPECT_NEAR(ToScalar<double>(on_gpu), ToScalar<double>(sum),
+                1e-12 * ToScalar<double>(sum))
+        << n;
+  }
+}
+
+TEST_F(CudaKernelTest, StepsLikeTheCpu) {
+  constexpr int64_t kCount = 1003;
+  const auto normal = [](uint64_t seed) {
+    return RandomNormal({kCount}, seed, DType::kF32);
+  };
+  const kernels::AdamWParams params{.learning_rate = 1e-2,
+                                    .beta1 = 0.9,
+                                    .beta2 = 0.99,
+                                    .epsilon = 1e-8,
+                                    .weight_decay = 0.1,
+                                    .grad_scale = 0.5,
+                                    .step = 3};
+  for (const bool narrow : {false, true}) {
+    for (const bool adamw : {false, true}) {
+      std::vector<Tensor> cpu = {normal(1), normal(2), normal(3),
+                                 RandomPositive({kCount}, 4, DType::kF32)};
+      std::vector<Tensor> gpu = OnCuda(cpu);
+      for (auto* tensors : {&cpu, &gpu}) {
+        std::vector<Tensor>& t = *tensors;
+        t.push_back(narrow ? Empty({kCount}, DType::kBF16, t[0].device())
+                           : Tensor());
+        if (adamw) {
+          kernels::adamw(&t[0], &t[1], &t[2], &t[3], &t[4], params);
+        } else {
+          kernels::sgd(&t[0], &t[1], &t[2], &t[4], 0.1, 0.9, 0.01, 0.5);
+        }
+      }
+      for (size_t i = 0; i < 4; ++i) EXPECT_THAT(gpu[i], IsNear(cpu[i], 1e-6));
+      if (narrow) {
+        EXPECT_THAT(gpu[4], HasBitsOf(Cast(gpu[0], DType::kBF16)));
+      }
+    }
+  }
+}
+
+TEST_F(CudaKernelTest, MemoryIsCounted) {
+  Allocator& allocator = AllocatorFor(Device::Cuda());
+  const int64_t before = allocator.stats().live_bytes;
+  {
+    const Tensor x = Empty({1000}, DType::kF32, Device::Cuda());
+    EXPECT_EQ(allocator.stats().live_bytes, before + 4000);
+  }
+  EXPECT_EQ(allocator.stats().live_bytes, before);
+  EXPECT_GT(allocator.Capacity(), 0);
+}
+
+// Larger than one staging buffer, and more of them than there are.
+TEST_F(CudaKernelTest, CopiesThereAndBack) {
+  for (const int64_t n : {1, 262'144, 262'145, 3'000'001}) {
+    const Tensor x = RandomNormal({n}, 1, DType::kF32);
+    EXPECT_THAT(ToDevice(Copy(x), Device::Cpu()), HasBitsOf(x));
+  }
+}
+
+}  // namespace
+}  // namespace nextword
