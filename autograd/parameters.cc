@@ -4,6 +4,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/tensor/memory_label.h"
 
 namespace nextword {
 
@@ -17,8 +18,14 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
     entries_.push_back({leaf.name, leaf.variable, numel});
     numel += leaf.variable.value().numel();
   }
-  values_ = Empty({numel}, dtype, device);
-  gradients_ = Zeros({numel}, dtype, device);
+  {
+    const MemoryLabel label("weights");
+    values_ = Empty({numel}, dtype, device);
+  }
+  {
+    const MemoryLabel label("gradients");
+    gradients_ = Zeros({numel}, dtype, device);
+  }
   for (Entry& entry : entries_) {
     const Shape& shape = entry.variable.shape();
     entry.variable.Bind(values_.View(entry.offset, shape),
@@ -31,6 +38,7 @@ void Parameters::ComputeIn(DType dtype) {
   NW_CHECK(!narrow || dtype == DType::kBF16) << "computing in " << dtype;
   if (narrow) {
     if (!copies_.defined()) {
+      const MemoryLabel label("weights");
       copies_ = Empty({numel()}, dtype, values_.device());
     }
     kernels::copy(values_, &copies_);

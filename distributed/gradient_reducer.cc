@@ -5,6 +5,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/tensor/memory_label.h"
 
 namespace nextword {
 
@@ -28,6 +29,7 @@ void GradientReducer::FinishLane(const LossSum& loss, int lanes) {
     total_ = subtree.loss;
     return;
   }
+  const MemoryLabel label("gradients");
   subtree.gradients = Clone(sum);
   waiting_.push_back(std::move(subtree));
   parameters_->ZeroGradients();

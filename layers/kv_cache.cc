@@ -2,6 +2,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/tensor/memory_label.h"
 
 namespace nextword::layers {
 
@@ -9,6 +10,7 @@ KvCache::KvCache(const ModelConfig& model, int64_t batch, int64_t capacity,
                  DType dtype, Device device)
     : capacity_(capacity) {
   const Shape shape = {batch, capacity, model.kv_heads(), model.head_dim()};
+  const MemoryLabel label("keys and values");
   for (int i = 0; i < model.layers(); ++i) {
     keys_.push_back(Zeros(shape, dtype, device));
     values_.push_back(Zeros(shape, dtype, device));

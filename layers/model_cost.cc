@@ -98,7 +98,7 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   constexpr int64_t kBytes = 4;
   // Code, libraries with their buffers, and what allocation rounds up, as
   // measured on small models.
-  constexpr int64_t kProgram = int64_t{130} << 20;
+  constexpr int64_t kProgram = int64_t{76} << 20;
   const ParameterCount count = CountParameters(model);
   const int64_t tokens = shape.micro_batch * shape.sequence_length;
   const TokenBytes bytes(model, shape.compute_dtype);
@@ -106,10 +106,10 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
       model.recompute()
           ? model.layers() * bytes.sum * bytes.hidden + bytes.SavedByBlock()
           : model.layers() * bytes.SavedByBlock();
-  // The peak is at the loss, or in the last block's backward pass.
-  const int64_t passing =
-      std::max(LossBytes(model, tokens, shape.compute_dtype),
-               tokens * bytes.PassingBlock());
+  // Never needed at once, but the allocator keeps the memory of each: blocks of
+  // one size do not serve for another.
+  const int64_t passing = LossBytes(model, tokens, shape.compute_dtype) +
+                          tokens * bytes.PassingBlock();
   TrainMemory memory;
   memory.weights = count.total() * kBytes;
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;

@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include "autograd/base/check.h"
+#include "autograd/tensor/memory_label.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
 
@@ -8,6 +9,7 @@ namespace nextword {
 
 std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerConfig& config,
                                          Parameters* parameters) {
+  const MemoryLabel label("moments");
   switch (config.kind()) {
     case ADAMW:
       return std::make_unique<AdamW>(config, parameters);

@@ -276,7 +276,8 @@ TEST_F(BenchCommandTest, Loader) {
 // What `check` promises, on models large enough to outweigh the program.
 TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
   for (const std::vector<std::string>& fields :
-       {Arguments{"model.hidden_size=384"},
+       {Arguments{"batch.micro_batch=8"},
+        {"model.hidden_size=384"},
         {"model.layers=4", "compute_dtype=BF16"},
         {"model.recompute=true", "batch.micro_batch=32"},
         {"model.vocab_size=50257", "batch.micro_batch=2"}}) {

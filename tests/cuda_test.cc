@@ -1,18 +1,39 @@
 // The kernels of GPUs against those of the CPU. Built twice: over the emulated
-// runtime, which needs no GPU, and with --config=cuda, where it skips itself
-// when there is none.
+// runtime, which needs no GPU, and for real ones, where it skips itself when
+// there is none.
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "autograd/base/parallel.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/tensor/allocator.h"
-#include "tests/cuda_fixture.h"
+#include "autograd/tensor/memory_label.h"
 #include "tests/op_table.h"
 #include "tests/testing.h"
 
 namespace nextword {
 namespace {
+
+class CudaTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (DeviceCount(DeviceType::kCuda) == 0) GTEST_SKIP() << "no GPU";
+    SetNumThreads(1);
+  }
+};
+
+// While it lives, emulated threads take turns in the opposite order, so that
+// kernels which lack a barrier give other bits. On a real GPU, nothing.
+class OtherThreadOrder {
+ public:
+  OtherThreadOrder() { setenv(kVariable, "descending", 1); }
+  ~OtherThreadOrder() { unsetenv(kVariable); }
+
+ private:
+  static constexpr char kVariable[] = "CUDA_EMULATOR_THREADS";
+};
 
 std::vector<Tensor> OnCuda(std::vector<Tensor> tensors) {
   for (Tensor& x : tensors) x = ToDevice(x, Device::Cuda());
@@ -25,7 +46,7 @@ std::vector<Shapes> AllCases(const OpRow& row) {
   return cases;
 }
 
-class CudaOpTest : public CudaFixture,
+class CudaOpTest : public CudaTest,
                    public ::testing::WithParamInterface<OpRow> {
  protected:
   static Differentiated OnCuda(const Shapes& shapes, DType dtype) {
@@ -75,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Ops, CudaOpTest, ::testing::ValuesIn(OpTable()),
                          [](const auto& info) { return info.param.Name(); });
 
 // Those that no op calls, or not in every way.
-class CudaKernelTest : public CudaFixture {
+class CudaKernelTest : public CudaTest {
  protected:
   // A copy of `x` on the GPU, to be changed.
   static Tensor Copy(const Tensor& x) { return ToDevice(x, Device::Cuda()); }
@@ -182,6 +203,18 @@ TEST_F(CudaKernelTest, MemoryIsCounted) {
   }
   EXPECT_EQ(allocator.stats().live_bytes, before);
   EXPECT_GT(allocator.Capacity(), 0);
+}
+
+TEST_F(CudaKernelTest, WhoRunsOutOfMemoryIsToldWhoHasIt) {
+  const MemoryLabel label("weights");
+  const Tensor weights = Empty({1'000'000}, DType::kF32, Device::Cuda());
+  EXPECT_DEATH(
+      {
+        const MemoryLabel inner("gradients");
+        Empty({int64_t{1} << 45}, DType::kF32, Device::Cuda());
+      },
+      "out of memory on cuda:0.*more wanted for gradients. In use:.*weights "
+      "[0-9.]+ MB;.*batch.micro_batch");
 }
 
 // Larger than one staging buffer, and more of them than there are.

@@ -30,15 +30,14 @@ std::vector<int32_t> Prompt(const ModelConfig& config, int64_t length) {
 }
 
 Tensor Row(const std::vector<int32_t>& ids) {
-  return FromVector(ids, {1, static_cast<int64_t>(ids.size())});
+  return FromVector(ids, {1, static_cast<int64_t>(ids.size())}, TestDevice());
 }
 
 // The best token below `limit` after `ids`, by a forward pass over all of them.
 int32_t BestNext(const TestModel& model, const std::vector<int32_t>& ids,
                  int32_t limit) {
-  const Tensor logits = LogitsOf(model, Row(ids));
-  const float* const last =
-      logits.data<float>() + logits.numel() - logits.dim(-1);
+  const std::vector<float> logits = ToVector<float>(LogitsOf(model, Row(ids)));
+  const auto last = logits.end() - model.transformer.config().vocab_size();
   return static_cast<int32_t>(std::max_element(last, last + limit) - last);
 }
 
@@ -61,12 +60,13 @@ TEST(GeneratorTest, CacheGivesTheSameLogits) {
     const TestModel model(config);
     const Tensor ids = RandomTokens(config, 2, kTestContext, 2);
     const Tensor all = LogitsOf(model, ids);
-    KvCache cache(config, 2, kTestContext, DType::kF32, Device::Cpu());
+    KvCache cache(config, 2, kTestContext, DType::kF32, TestDevice());
     // In parts of several sizes, as prompts and tokens come.
     int64_t begin = 0;
     for (const int64_t count : {7, 1, 1, 64, 1, 80, 6}) {
-      Tensor part = Empty({2, count}, DType::kI32);
-      Tensor wanted = Empty({2, count, config.vocab_size()}, DType::kF32);
+      Tensor part = Empty({2, count}, DType::kI32, TestDevice());
+      Tensor wanted =
+          Empty({2, count, config.vocab_size()}, DType::kF32, TestDevice());
       kernels::copy_range(ids, 1, begin, &part, 0, count);
       kernels::copy_range(all, 1, begin, &wanted, 0, count);
       EXPECT_THAT(LogitsOf(model, part, {.cache = &cache}),

@@ -89,8 +89,8 @@ class ParityTest
       : file_(*SafetensorsFile::Open(
             absl::StrCat("tests/reference/", name(), ".safetensors"))),
         model_(ModelOf(name()), 1, dtype()),
-        tokens_(Read("tokens")),
-        targets_(Read("targets")) {
+        tokens_(OnModelsDevice(Read("tokens"))),
+        targets_(OnModelsDevice(Read("targets"))) {
     // Every initial value of the reference has its place, and only those.
     size_t initial_values = 0;
     for (const auto& [entry, unused] : file_.entries()) {
@@ -99,7 +99,8 @@ class ParityTest
     EXPECT_EQ(initial_values, model_.parameters.entries().size());
     for (const Parameters::Entry& entry : model_.parameters.entries()) {
       Tensor value = entry.variable.value();
-      kernels::copy(Read("init." + entry.name), &value);
+      kernels::copy(OnModelsDevice(Cast(Read("init." + entry.name), dtype())),
+                    &value);
     }
   }
 
@@ -112,6 +113,10 @@ class ParityTest
     Tensor values = Empty(entry.shape, *entry.dtype);
     NW_CHECK_OK(file_.Read(tensor, &values));
     return values;
+  }
+
+  Tensor OnModelsDevice(const Tensor& x) const {
+    return ToDevice(x, model_.transformer.device());
   }
 
   int64_t CountTargets() const {
@@ -176,7 +181,7 @@ TEST_P(ParityTest, FiveAdamWSteps) {
       Tensor keys = KeysOf(actual);
       EXPECT_LT(LargestDifference(keys, KeysOf(expected)), kSteps * tolerance())
           << entry.name;
-      kernels::copy(KeysOf(expected), &keys);
+      kernels::copy(OnModelsDevice(Cast(KeysOf(expected), dtype())), &keys);
     }
     EXPECT_LT(RelativeError(actual, expected), tolerance()) << entry.name;
   }

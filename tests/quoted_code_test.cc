@@ -38,7 +38,7 @@ TEST_P(QuotedCodeTest, StandsInTheFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Docs, QuotedCodeTest,
-                         ::testing::Values("autograd", "adding_an_op"),
+                         ::testing::Values("autograd", "adding_an_op", "cuda"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -126,6 +126,10 @@ double Difference(const TensorFunction& function,
 
 }  // namespace
 
+Device TestDevice() {
+  return DeviceCount(DeviceType::kCuda) > 0 ? Device::Cuda() : Device::Cpu();
+}
+
 Tensor RandomNormal(const Shape& shape, uint64_t seed, DType dtype) {
   Tensor x = Empty(shape, DType::kF64);
   kernels::normal(&x, {.seed = seed}, 1.0);

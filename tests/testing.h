@@ -14,6 +14,10 @@
 
 namespace nextword {
 
+// Where tests of models compute: the GPU, real or emulated, that the test has
+// been built with and the machine has; else the CPU.
+Device TestDevice();
+
 // Standard normal values, a function of shape and seed. They are rounded to
 // bf16, so that every floating dtype holds the same numbers.
 Tensor RandomNormal(const Shape& shape, uint64_t seed,

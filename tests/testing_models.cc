@@ -74,13 +74,15 @@ ModelConfig RandomModel(uint64_t seed) {
 
 TestModel::TestModel(const ModelConfig& config, uint64_t seed, DType dtype)
     : transformer(config),
-      parameters(transformer.NamedParameters(), dtype, Device::Cpu()) {
+      parameters(transformer.NamedParameters(), dtype,
+                 dtype == DType::kF64 ? Device::Cpu() : TestDevice()) {
   transformer.Initialize(seed);
 }
 
 Tensor RandomTokens(const ModelConfig& config, int64_t batch, int64_t length,
                     uint64_t seed) {
-  return RandomIds({batch, length}, config.vocab_size(), seed);
+  return ToDevice(RandomIds({batch, length}, config.vocab_size(), seed),
+                  TestDevice());
 }
 
 Tensor LogitsOf(const TestModel& model, const Tensor& ids,

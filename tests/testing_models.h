@@ -23,7 +23,8 @@ ModelConfig Gpt2Like();
 ModelConfig LlamaLike();
 ModelConfig RandomModel(uint64_t seed);
 
-// A transformer with its parameters in place.
+// A transformer with its parameters in place, on TestDevice; f64 models are on
+// the CPU.
 struct TestModel {
   explicit TestModel(const ModelConfig& config, uint64_t seed = 1,
                      DType dtype = DType::kF32);
@@ -32,7 +33,7 @@ struct TestModel {
   Parameters parameters;
 };
 
-// Random ids of the model's vocabulary, i32 [batch, length].
+// Random ids of the model's vocabulary, i32 [batch, length], on TestDevice.
 Tensor RandomTokens(const ModelConfig& config, int64_t batch, int64_t length,
                     uint64_t seed);
 

@@ -10,6 +10,35 @@
 
 namespace nextword {
 
+// While one lives, checks that fail on its thread also say what `describe`
+// prints, such as the operation that they are a part of. Costs two stores.
+class CheckContext {
+ public:
+  // Calls describe(std::ostream&) when a check fails; `describe` outlives this.
+  template <typename F>
+  explicit CheckContext(const F& describe)
+      : describe_([](const void* f, std::ostream& out) {
+          (*static_cast<const F*>(f))(out);
+        }),
+        what_(&describe),
+        outer_(innermost_) {
+    innermost_ = this;
+  }
+  ~CheckContext() { innermost_ = outer_; }
+  CheckContext(const CheckContext&) = delete;
+  CheckContext& operator=(const CheckContext&) = delete;
+
+  // All that live on this thread, the innermost first, a line each.
+  static void DescribeAll(std::ostream& out);
+
+ private:
+  static inline thread_local const CheckContext* innermost_ = nullptr;
+
+  void (*const describe_)(const void*, std::ostream&);
+  const void* const what_;
+  const CheckContext* const outer_;
+};
+
 // Collects the message of a failed check; its destructor aborts.
 class CheckFailure {
  public:

@@ -1,12 +1,15 @@
 #include "autograd/cuda/cuda_allocator.h"
 
 #include <algorithm>
-#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/check.h"
 #include "autograd/cuda/cuda_check.h"
 #include "autograd/cuda/cuda_device.h"
+#include "autograd/tensor/memory_label.h"
 
 namespace nextword {
 namespace {
@@ -52,24 +55,45 @@ void* CudaAllocator::Allocate(size_t bytes) {
   const cudaError_t error =
       cudaMallocAsync(&pointer, std::max<size_t>(1, bytes), stream);
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (error == cudaErrorMemoryAllocation) {
-    size_t free = 0, total = 0;
-    NW_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    NW_CHECK(error == cudaSuccess)
-        << "out of memory on " << device_ << ", which has " << total
-        << " bytes, " << free << " of them free: " << bytes
-        << " more asked for while " << stats_.live_bytes << " are in use";
-  }
+  if (error == cudaErrorMemoryAllocation) FailForWantOf(bytes);
   NW_CUDA_CHECK(error);
-  stats_.live_bytes += static_cast<int64_t>(bytes);
+  const int64_t size = static_cast<int64_t>(bytes);
+  stats_.live_bytes += size;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  blocks_[pointer] = {size, MemoryLabel::current()};
   return pointer;
 }
 
+void CudaAllocator::FailForWantOf(size_t bytes) {
+  std::map<std::string, int64_t> held;
+  for (const auto& [pointer, block] : blocks_) held[block.label] += block.bytes;
+  std::vector<std::pair<int64_t, std::string>> holders;
+  for (const auto& [label, sum] : held) holders.push_back({sum, label});
+  std::sort(holders.rbegin(), holders.rend());
+
+  constexpr double kMegabyte = 1e6;
+  CheckFailure failure(__FILE__, __LINE__, "memory");
+  failure.stream() << "out of memory on " << device_ << ", which has "
+                   << static_cast<double>(Capacity()) / kMegabyte
+                   << " MB: " << static_cast<double>(bytes) / kMegabyte
+                   << " MB more wanted for " << MemoryLabel::current()
+                   << ". In use:";
+  for (const auto& [sum, label] : holders) {
+    failure.stream() << " " << label << " "
+                     << static_cast<double>(sum) / kMegabyte << " MB;";
+  }
+  failure.stream() << " a smaller batch.micro_batch or model.recompute: true "
+                      "needs less for activations, a smaller batch.lanes less "
+                      "for gradients";
+}
+
 void CudaAllocator::Free(void* pointer, size_t bytes) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stats_.live_bytes -= static_cast<int64_t>(bytes);
+    blocks_.erase(pointer);
+  }
   NW_CUDA_CHECK(cudaFreeAsync(pointer, StreamOf(device_)));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  stats_.live_bytes -= static_cast<int64_t>(bytes);
 }
 
 void CudaAllocator::Upload(const void* host, void* to, size_t bytes) {

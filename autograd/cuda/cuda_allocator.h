@@ -8,7 +8,9 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <mutex>
+#include <unordered_map>
 
 #include "autograd/cuda/staging.h"
 #include "autograd/tensor/allocator.h"
@@ -34,10 +36,19 @@ class CudaAllocator : public Allocator {
  private:
   explicit CudaAllocator(Device device);
 
+  struct Block {
+    int64_t bytes;
+    const char* label;  // See MemoryLabel.
+  };
+
+  // Ends the process, saying who holds the memory and what to change.
+  [[noreturn]] void FailForWantOf(size_t bytes);
+
   const Device device_;
   cudaMemPool_t pool_;
   mutable std::mutex mutex_;
   AllocatorStats stats_;
+  std::unordered_map<void*, Block> blocks_;  // In use.
   Staging staging_;
 };
 

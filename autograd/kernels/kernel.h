@@ -4,9 +4,13 @@
 // implementation while the program starts, so that a build without a device
 // needs no stubs. A call goes to the device of its first argument (a Tensor, a
 // pointer to one, or a struct whose `data` is one), in a trace span of the
-// kernel's name. Immutable after start, so thread-safe.
+// kernel's name; checks that fail in it name it and its tensors. Immutable
+// after start, so thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
+
+#include <ostream>
+#include <type_traits>
 
 #include "autograd/base/check.h"
 #include "autograd/base/trace.h"
@@ -34,6 +38,11 @@ class Kernel<void(Args...)> {
         << "kernel " << name_ << " has no implementation for "
         << DeviceTypeName(type);
     const trace::Span span("kernel", name_);
+    const auto describe = [&](std::ostream& out) {
+      out << name_ << " of";
+      (Describe(args, out), ...);
+    };
+    const CheckContext context(describe);
     function(args...);
   }
 
@@ -57,6 +66,18 @@ class Kernel<void(Args...)> {
   template <typename Part, typename... Rest>
   static const Tensor& FirstTensor(const Part& first, const Rest&...) {
     return first.data;
+  }
+
+  // Tensors by dtype and shape; other arguments are left out.
+  template <typename Arg>
+  static void Describe(const Arg& arg, std::ostream& out) {
+    if constexpr (std::is_same_v<Arg, Tensor>) {
+      if (arg.defined()) out << " " << arg;
+    } else if constexpr (std::is_same_v<Arg, Tensor*>) {
+      if (arg != nullptr) Describe(*arg, out);
+    } else if constexpr (requires { arg.data; }) {
+      Describe(arg.data, out);
+    }
   }
 
   const char* const name_;

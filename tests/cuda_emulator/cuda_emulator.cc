@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -28,7 +29,6 @@ struct Fiber {
   unsigned exchanges = 0;
 };
 
-ThreadOrder thread_order = ThreadOrder::kAscending;
 std::vector<std::unique_ptr<Fiber>> fibers;
 unsigned num_fibers = 0;  // Of the block that runs.
 unsigned running = 0;
@@ -89,7 +89,7 @@ void ReleaseIfAll(unsigned begin, unsigned end, State state) {
   }
 }
 
-void RunBlock() {
+void RunBlock(bool descending) {
   for (unsigned i = 0; i < num_fibers; ++i) {
     fibers[i]->state = State::kReady;
     fibers[i]->exchanges = 0;
@@ -97,8 +97,7 @@ void RunBlock() {
   for (;;) {
     bool any = false;
     for (unsigned i = 0; i < num_fibers; ++i) {
-      const unsigned thread =
-          thread_order == ThreadOrder::kAscending ? i : num_fibers - 1 - i;
+      const unsigned thread = descending ? num_fibers - 1 - i : i;
       if (fibers[thread]->state != State::kReady) continue;
       any = true;
       Resume(thread);
@@ -118,8 +117,6 @@ void RunBlock() {
 
 }  // namespace
 
-void SetThreadOrder(ThreadOrder order) { thread_order = order; }
-
 void Run(const dim3& grid, const dim3& block,
          const std::function<void()>& body) {
   if (grid.x == 0 || block.x == 0 || block.x > 1024 || block.x % kWarp != 0 ||
@@ -132,9 +129,12 @@ void Run(const dim3& grid, const dim3& block,
     fibers.push_back(std::make_unique<Fiber>());
   gridDim = grid;
   blockDim = block;
+  const char* const order = std::getenv("CUDA_EMULATOR_THREADS");
+  const bool descending =
+      order != nullptr && std::string_view(order) == "descending";
   for (unsigned i = 0; i < grid.x; ++i) {
     blockIdx = dim3(i, 0, 0);
-    RunBlock();
+    RunBlock(descending);
   }
 }
 
@@ -160,7 +160,9 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
-  *pointer = std::malloc(bytes);
+  // Under AddressSanitizer, malloc does not return null.
+  constexpr size_t kMost = size_t{1} << 36;
+  *pointer = bytes <= kMost ? std::malloc(bytes) : nullptr;
   if (*pointer == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*pointer, 0xff, bytes);  // NaN in f32, bf16 and f64.
   return cudaSuccess;

@@ -4,9 +4,10 @@
 // The threads of a block are fibers that switch at barriers and exchanges of
 // warps; blocks run one after the other. Device memory is host memory, filled
 // with NaN when it is allocated, so that reading what was never written shows.
-// AddressSanitizer sees accesses out of bounds. Running the threads in another
-// order (SetThreadOrder) and comparing bits finds missing barriers. What it
-// cannot show: speed, limits of the hardware, races between blocks.
+// AddressSanitizer sees accesses out of bounds. With
+// CUDA_EMULATOR_THREADS=descending in the environment, threads take their turns
+// in the opposite order: comparing bits finds missing barriers. What it cannot
+// show: speed, limits of the hardware, races between blocks.
 #ifndef NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
 #define NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
 
@@ -36,11 +37,6 @@ struct dim3 {
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cuda_emulator {
-
-enum class ThreadOrder { kAscending, kDescending };
-
-// The order in which the threads of a block take their turns from now on.
-void SetThreadOrder(ThreadOrder order);
 
 // Calls kernel() once for each thread of each block.
 void Run(const dim3& grid, const dim3& block,

@@ -5,6 +5,7 @@
 """
 
 import math
+import subprocess
 import unittest
 
 import compare_torch
@@ -97,6 +98,21 @@ class RunConfigTest(unittest.TestCase):
             resolve(config_of("model { dropout: 0.1 }"))
         with self.assertRaisesRegex(ConfigError, "kind is SGD"):
             resolve(config_of("optimizer { kind: SGD }"))
+
+
+class CasesTest(unittest.TestCase):
+    def test_nextword_takes_every_case(self):
+        binary = ROOT / "bazel-bin/tools/nextword"
+        if not binary.exists():
+            self.skipTest("wants `bazel build //tools:nextword` first")
+        for case, (name, overrides) in compare_torch.CASES.items():
+            command = [binary, "check", "--config", f"configs/{name}.textproto"]
+            for override in overrides:
+                command += ["--set", override]
+            done = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True
+            )
+            self.assertEqual(done.returncode, 0, f"{case}: {done.stderr}")
 
 
 class FairnessTest(unittest.TestCase):

@@ -83,7 +83,7 @@ void PrintCompute(const TrainConfig& config, const ModelConfig& model,
   const std::string where = device == Device::Cpu()
                                 ? absl::StrFormat("%d threads", NumThreads())
                                 : "GPU";
-  Row("matmul peak, " + where, Scaled(peak, "FLOP/s"));
+  Row(absl::StrCat("matmul peak, ", where), Scaled(peak, "FLOP/s"));
   Row(absl::StrFormat("time at %.0f%% of it", 100 * kAssumedPeakShare),
       Duration(per_token * tokens / (kAssumedPeakShare * peak)));
 }

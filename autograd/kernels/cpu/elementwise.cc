@@ -3,9 +3,7 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/cpu/elementwise.cc"
 #include "hwy/foreach_target.h"
 
-#include <algorithm>
-#include <vector>
-
+#include "autograd/kernels/broadcast_plan.h"
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
 #include "autograd/kernels/functors.h"
@@ -69,44 +67,6 @@ void BinaryRange(const T* __restrict a, const T* __restrict b, T* __restrict y,
   }
 }
 
-// The dimensions of a broadcast after merging neighbours that behave alike.
-struct BroadcastPlan {
-  struct Dim {
-    int64_t size, stride_a, stride_b;
-  };
-  std::vector<Dim> outer;  // All but the last, outermost first.
-  Dim inner{1, 0, 0};
-};
-
-BroadcastPlan MakePlan(const Shape& a, const Shape& b, const Shape& y) {
-  std::vector<BroadcastPlan::Dim> dims;  // Innermost first.
-  int64_t stride_a = 1, stride_b = 1;
-  for (int i = 1; i <= y.rank(); ++i) {
-    const int64_t size = y[-i];
-    const int64_t da = i <= a.rank() ? a[-i] : 1;
-    const int64_t db = i <= b.rank() ? b[-i] : 1;
-    if (size == 1) continue;
-    const BroadcastPlan::Dim dim{size, da == 1 ? 0 : stride_a,
-                                 db == 1 ? 0 : stride_b};
-    stride_a *= da;
-    stride_b *= db;
-    if (!dims.empty()) {
-      BroadcastPlan::Dim& last = dims.back();
-      if (dim.stride_a == last.stride_a * last.size &&
-          dim.stride_b == last.stride_b * last.size) {
-        last.size *= size;
-        continue;
-      }
-    }
-    dims.push_back(dim);
-  }
-  BroadcastPlan plan;
-  if (dims.empty()) return plan;
-  plan.inner = dims.front();
-  plan.outer.assign(dims.rbegin(), dims.rend() - 1);
-  return plan;
-}
-
 template <typename F, typename T>
 void BinaryInner(const BroadcastPlan::Dim& inner, const T* a, const T* b, T* y,
                  int64_t n) {
@@ -123,9 +83,11 @@ void BinaryInner(const BroadcastPlan::Dim& inner, const T* a, const T* b, T* y,
 
 template <typename F>
 void Binary(In a, In b, Out y) {
-  const BroadcastPlan plan = MakePlan(a.shape(), b.shape(), y->shape());
-  const int64_t inner = plan.inner.size;
   if (y->numel() == 0) return;
+  const BroadcastPlan plan = PlanBroadcast(a.shape(), b.shape(), y->shape());
+  const BroadcastPlan::Dim run =
+      plan.rank > 0 ? plan.dims[0] : BroadcastPlan::Dim{1, 0, 0};
+  const int64_t inner = run.size;
   const int64_t rows = y->numel() / inner;
   DispatchFloat(a.dtype(), "binary", [&](auto tag) {
     using T = decltype(tag);
@@ -134,23 +96,22 @@ void Binary(In a, In b, Out y) {
     T* const py = y->data<T>();
     if (rows == 1) {
       ParallelFor(inner, kChunk, [&](int64_t begin, int64_t end) {
-        BinaryInner<F>(plan.inner, pa + begin * plan.inner.stride_a,
-                       pb + begin * plan.inner.stride_b, py + begin,
-                       end - begin);
+        BinaryInner<F>(run, pa + begin * run.stride_a,
+                       pb + begin * run.stride_b, py + begin, end - begin);
       });
       return;
     }
     ParallelFor(rows, RowsPerTask(inner), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         int64_t rest = row, offset_a = 0, offset_b = 0;
-        for (auto dim = plan.outer.rbegin(); dim != plan.outer.rend(); ++dim) {
-          const int64_t i = rest % dim->size;
-          rest /= dim->size;
-          offset_a += i * dim->stride_a;
-          offset_b += i * dim->stride_b;
+        for (int d = 1; d < plan.rank; ++d) {
+          const BroadcastPlan::Dim& dim = plan.dims[d];
+          offset_a += rest % dim.size * dim.stride_a;
+          offset_b += rest % dim.size * dim.stride_b;
+          rest /= dim.size;
         }
-        BinaryInner<F>(plan.inner, pa + offset_a, pb + offset_b,
-                       py + row * inner, inner);
+        BinaryInner<F>(run, pa + offset_a, pb + offset_b, py + row * inner,
+                       inner);
       }
     });
   });

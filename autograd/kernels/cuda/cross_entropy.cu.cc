@@ -41,7 +41,7 @@ void CrossEntropy(In logits, In targets, Out losses, Out lse) {
   const int64_t rows = logits.dim(0);
   DispatchF32OrBf16(logits.dtype(), "cross_entropy", [&](auto tag) {
     using T = decltype(tag);
-    Launch(losses->device(), GridForRows(rows, losses->device()),
+    Launch(losses->device(), GridForRows(rows, logits.dim(1), losses->device()),
            CrossEntropyKernel<T>, rows, logits.dim(1), logits.data<T>(),
            targets.data<int32_t>(), losses->data<float>(), lse->data<float>());
   });
@@ -71,7 +71,8 @@ void CrossEntropyGrad(In logits, In targets, In lse, In dlosses, Out dlogits) {
   const int64_t rows = logits.dim(0);
   DispatchF32OrBf16(logits.dtype(), "cross_entropy gradient", [&](auto tag) {
     using T = decltype(tag);
-    Launch(dlogits->device(), GridForRows(rows, dlogits->device()),
+    Launch(dlogits->device(),
+           GridForRows(rows, logits.dim(1), dlogits->device()),
            CrossEntropyGradKernel<T>, rows, logits.dim(1), logits.data<T>(),
            targets.data<int32_t>(), lse.data<float>(), dlosses.data<float>(),
            dlogits->data<T>());
@@ -108,7 +109,8 @@ void CrossEntropyWithGrad(Out logits, In targets, Out losses, Out dlogits) {
   const int64_t rows = logits->dim(0);
   DispatchF32OrBf16(dlogits->dtype(), "cross_entropy_with_grad", [&](auto tag) {
     using T = decltype(tag);
-    Launch(logits->device(), GridForRows(rows, logits->device()),
+    Launch(logits->device(),
+           GridForRows(rows, logits->dim(1), logits->device()),
            CrossEntropyWithGradKernel<T>, rows, logits->dim(1),
            logits->data<float>(), targets.data<int32_t>(),
            losses->data<float>(), dlogits->data<T>());

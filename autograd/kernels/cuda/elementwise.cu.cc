@@ -1,4 +1,5 @@
 // Element-wise kernels of one input, and of two with broadcasting.
+#include "autograd/kernels/broadcast_plan.h"
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
 #include "autograd/kernels/functors.h"
@@ -40,44 +41,6 @@ void UnaryGrad(In x, In dy, Out dx) {
   });
 }
 
-// The dimensions of a broadcast after merging neighbours that behave alike,
-// innermost first.
-struct BroadcastPlan {
-  static constexpr int kMaxDims = 8;
-  struct Dim {
-    int64_t size, stride_a, stride_b;
-  };
-  int rank = 0;
-  Dim dims[kMaxDims];
-};
-
-BroadcastPlan MakePlan(const Shape& a, const Shape& b, const Shape& y) {
-  BroadcastPlan plan;
-  int64_t stride_a = 1, stride_b = 1;
-  for (int i = 1; i <= y.rank(); ++i) {
-    const int64_t size = y[-i];
-    const int64_t da = i <= a.rank() ? a[-i] : 1;
-    const int64_t db = i <= b.rank() ? b[-i] : 1;
-    if (size == 1) continue;
-    const BroadcastPlan::Dim dim{size, da == 1 ? 0 : stride_a,
-                                 db == 1 ? 0 : stride_b};
-    stride_a *= da;
-    stride_b *= db;
-    if (plan.rank > 0) {
-      BroadcastPlan::Dim& last = plan.dims[plan.rank - 1];
-      if (dim.stride_a == last.stride_a * last.size &&
-          dim.stride_b == last.stride_b * last.size) {
-        last.size *= size;
-        continue;
-      }
-    }
-    NW_CHECK_LT(plan.rank, BroadcastPlan::kMaxDims)
-        << "broadcast of " << a << " and " << b;
-    plan.dims[plan.rank++] = dim;
-  }
-  return plan;
-}
-
 template <typename F, typename T>
 __global__ void BinaryKernel(int64_t n, BroadcastPlan plan, const T* a,
                              const T* b, T* y) {
@@ -97,7 +60,7 @@ __global__ void BinaryKernel(int64_t n, BroadcastPlan plan, const T* a,
 
 template <typename F>
 void Binary(In a, In b, Out y) {
-  const BroadcastPlan plan = MakePlan(a.shape(), b.shape(), y->shape());
+  const BroadcastPlan plan = PlanBroadcast(a.shape(), b.shape(), y->shape());
   DispatchF32OrBf16(a.dtype(), "binary", [&](auto tag) {
     using T = decltype(tag);
     Launch(y->device(), GridForItems(y->numel(), y->device()),

@@ -60,7 +60,7 @@ void EmbeddingBackward(In ids, In dy, Out dw) {
     DispatchF32OrBf16(dw->dtype(), "embedding gradient", [&](auto to) {
       using T = decltype(from);
       using U = decltype(to);
-      Launch(dw->device(), GridForRows(n, dw->device()),
+      Launch(dw->device(), GridForRows(n, dw->dim(1), dw->device()),
              EmbeddingGradKernel<T, U>, n, dw->dim(1), dw->dim(0),
              sorted.ids.data<int32_t>(), sorted.positions.data<int32_t>(),
              dy.data<T>(), dw->data<U>());

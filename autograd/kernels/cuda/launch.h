@@ -29,17 +29,23 @@ struct Grid {
 };
 
 // Enough blocks for a thread per item, but no more than keep the device busy:
-// kernels stride over the rest (see Items).
+// kernels stride over the rest (see ForEachItem).
 inline Grid GridForItems(int64_t items, Device device) {
   const int64_t busy = int64_t{32} * NumMultiprocessors(device);
   const int64_t wanted = (items + kThreads - 1) / kThreads;
   return {std::clamp<int64_t>(wanted, 1, busy)};
 }
 
-// A block per row, likewise (see Rows).
-inline Grid GridForRows(int64_t rows, Device device) {
+// A block per row of `columns` elements, likewise (see ForEachRow), with no
+// more threads than a row has work for. Their number fixes the order in which a
+// row is summed, and follows from its length alone.
+inline Grid GridForRows(int64_t rows, int64_t columns, Device device) {
+  constexpr int64_t kWarp = 32;
+  const int64_t warps =
+      std::clamp<int64_t>((columns + kWarp - 1) / kWarp, 1, kThreads / kWarp);
   return {
-      std::clamp<int64_t>(rows, 1, int64_t{64} * NumMultiprocessors(device))};
+      std::clamp<int64_t>(rows, 1, int64_t{64} * NumMultiprocessors(device)),
+      static_cast<int>(warps * kWarp)};
 }
 
 // Queues kernel(args...) on the device's stream. CHECKs that the launch was

@@ -35,8 +35,9 @@ void MaskedSoftmax(In x, const AttentionMask& mask, Out y) {
   const Visibility visibility(mask, queries, keys);
   DispatchF32OrBf16(x.dtype(), "masked softmax", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForRows(rows, y->device()), MaskedSoftmaxKernel<T>,
-           rows, heads, queries, keys, visibility, x.data<T>(), y->data<T>());
+    Launch(y->device(), GridForRows(rows, keys, y->device()),
+           MaskedSoftmaxKernel<T>, rows, heads, queries, keys, visibility,
+           x.data<T>(), y->data<T>());
   });
 }
 

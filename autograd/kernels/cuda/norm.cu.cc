@@ -59,7 +59,7 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
   DispatchNorm(x.dtype(), y->dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
-    Launch(y->device(), GridForRows(rows, y->device()),
+    Launch(y->device(), GridForRows(rows, x.dim(-1), y->device()),
            NormKernel<kCentered, T, U>, rows, x.dim(-1),
            static_cast<float>(epsilon), x.data<T>(), wide_weight.data<float>(),
            bias.defined() ? wide_bias.data<float>() : nullptr, y->data<U>(),
@@ -135,9 +135,10 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
   DispatchNorm(x.dtype(), dy.dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
-    Launch(device, GridForRows(rows, device), NormGradKernel<kCentered, T, U>,
-           rows, columns, x.data<T>(), wide_weight.data<float>(), pmean,
-           rstd.data<float>(), dy.data<U>(), dx->data<T>());
+    Launch(device, GridForRows(rows, columns, device),
+           NormGradKernel<kCentered, T, U>, rows, columns, x.data<T>(),
+           wide_weight.data<float>(), pmean, rstd.data<float>(), dy.data<U>(),
+           dx->data<T>());
     Launch(device, GridForItems(partials * columns, device),
            NormParameterGradKernel<kCentered, T, U>, rows, columns, partials,
            x.data<T>(), pmean, rstd.data<float>(), dy.data<U>(),

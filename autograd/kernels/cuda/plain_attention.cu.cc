@@ -39,9 +39,9 @@ struct AttentionShape {
   Visibility visibility;
 };
 
-Grid GridForWarps(int64_t warps, Device device) {
-  return {GridForRows((warps + kWarps - 1) / kWarps, device).blocks,
-          kWarps * kWarp};
+// kWarps items a block.
+Grid GridForWarps(int64_t items, Device device) {
+  return GridForRows((items + kWarps - 1) / kWarps, kWarps * kWarp, device);
 }
 
 // Calls f(i) for all i in [0, n), spread over the warps of the grid.

@@ -104,7 +104,7 @@ template <typename F, typename T, typename U>
 void SumOverElements(const T* x, int64_t rows, int64_t n, U* y, Device device) {
   const int64_t chunks = NumSums(n, kElementsPerSum);
   const Tensor sums = Empty({rows, chunks}, DType::kF64, device);
-  Launch(device, GridForRows(rows * chunks, device), SumElementsKernel<F, T>,
+  Launch(device, GridForRows(rows * chunks, n, device), SumElementsKernel<F, T>,
          rows, n, chunks, kElementsPerSum, x, sums.data<double>());
   Launch(device, GridForItems(rows, device), AddElementSumsKernel<U>, rows,
          chunks, sums.data<double>(), y);
@@ -185,8 +185,8 @@ void MaxLast(In x, Out y, Out index) {
   NW_CHECK_GT(columns, 0) << "max over no elements of " << x;
   DispatchF32OrBf16(x.dtype(), "max_last", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForRows(y->numel(), y->device()), MaxLastKernel<T>,
-           y->numel(), columns, x.data<T>(), y->data<T>(),
+    Launch(y->device(), GridForRows(y->numel(), columns, y->device()),
+           MaxLastKernel<T>, y->numel(), columns, x.data<T>(), y->data<T>(),
            index->data<int32_t>());
   });
 }
@@ -213,8 +213,8 @@ void Softmax(In x, Out y) {
   const int64_t rows = x.shape().NumelBefore(-1);
   DispatchF32OrBf16(x.dtype(), "softmax", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForRows(rows, y->device()), SoftmaxKernel<T>, rows,
-           x.dim(-1), x.data<T>(), y->data<T>());
+    Launch(y->device(), GridForRows(rows, x.dim(-1), y->device()),
+           SoftmaxKernel<T>, rows, x.dim(-1), x.data<T>(), y->data<T>());
   });
 }
 
@@ -239,8 +239,9 @@ void SoftmaxGrad(In y, In dy, Out dx) {
   const int64_t rows = y.shape().NumelBefore(-1);
   DispatchF32OrBf16(y.dtype(), "softmax gradient", [&](auto tag) {
     using T = decltype(tag);
-    Launch(dx->device(), GridForRows(rows, dx->device()), SoftmaxGradKernel<T>,
-           rows, y.dim(-1), y.data<T>(), dy.data<T>(), dx->data<T>());
+    Launch(dx->device(), GridForRows(rows, y.dim(-1), dx->device()),
+           SoftmaxGradKernel<T>, rows, y.dim(-1), y.data<T>(), dy.data<T>(),
+           dx->data<T>());
   });
 }
 

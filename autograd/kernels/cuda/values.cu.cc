@@ -27,9 +27,8 @@ void Fill(Out y, double value) {
 
 template <typename T, typename U>
 __global__ void ConvertKernel(int64_t n, const T* x, U* y) {
-  ForEachItem(n, [=](int64_t i) {
-    y[i] = static_cast<U>(static_cast<float>(x[i]));
-  });
+  ForEachItem(
+      n, [=](int64_t i) { y[i] = static_cast<U>(static_cast<float>(x[i])); });
 }
 
 void Copy(In x, Out y) {
