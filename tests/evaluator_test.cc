@@ -59,10 +59,15 @@ class EvaluatorTest : public testing::Test {
       Tensor documents = Empty({1, kLength}, DType::kI32);
       sequences.Get(i, inputs.data<int32_t>(), targets.data<int32_t>(),
                     documents.data<int32_t>());
+      const Device device = TestDevice();
       layers::ForwardContext context;
-      if (sequences.options().document_mask) context.documents = documents;
-      const Variable logits(LogitsOf(model_, inputs, context));
-      for (double loss : ToDoubles(CrossEntropy(logits, targets).value())) {
+      if (sequences.options().document_mask) {
+        context.documents = ToDevice(documents, device);
+      }
+      const Variable logits(
+          LogitsOf(model_, ToDevice(inputs, device), context));
+      const Variable losses = CrossEntropy(logits, ToDevice(targets, device));
+      for (double loss : ToDoubles(losses.value())) {
         sum += loss;
       }
     }

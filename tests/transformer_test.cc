@@ -46,25 +46,26 @@ constexpr int64_t kLengths[] = {21, 150};
 // `ids` [B, T] with other tokens in columns [begin, end).
 Tensor WithOthers(const Tensor& ids, int64_t begin, int64_t end,
                   const ModelConfig& config) {
-  Tensor changed = Clone(ids);
+  std::vector<int32_t> changed = ToVector<int32_t>(ids);
   for (int64_t row = 0; row < ids.dim(0); ++row) {
     for (int64_t t = begin; t < end; ++t) {
-      int32_t& id = changed.data<int32_t>()[row * ids.dim(1) + t];
+      int32_t& id = changed[row * ids.dim(1) + t];
       id = (id + 1) % config.vocab_size();
     }
   }
-  return changed;
+  return FromVector(changed, ids.shape(), ids.device());
 }
 
 // Positions at which logits [B, T, V] differ by a bit in some sequence.
 std::vector<int64_t> ChangedPositions(const Tensor& a, const Tensor& b) {
   const int64_t batch = a.dim(0), length = a.dim(1), size = a.dim(2);
+  const std::vector<float> of_a = ToVector<float>(a), of_b = ToVector<float>(b);
   std::vector<int64_t> positions;
   for (int64_t t = 0; t < length; ++t) {
     bool changed = false;
     for (int64_t row = 0; row < batch; ++row) {
       const int64_t at = (row * length + t) * size;
-      changed |= std::memcmp(a.data<float>() + at, b.data<float>() + at,
+      changed |= std::memcmp(of_a.data() + at, of_b.data() + at,
                              size * sizeof(float)) != 0;
     }
     if (changed) positions.push_back(t);
@@ -186,11 +187,12 @@ TEST(TransformerTest, DocumentsDoNotSeeEachOther) {
       // Three documents: [0, first), [first, second), [second, length).
       const int64_t first = length / 3, second = length / 2;
       const Tensor ids = RandomTokens(config, 2, length, 4);
-      const Tensor documents = Empty(ids.shape(), DType::kI32);
+      std::vector<int32_t> numbers;
       for (int64_t i = 0; i < ids.numel(); ++i) {
         const int64_t t = i % length;
-        documents.data<int32_t>()[i] = (t >= first) + (t >= second);
+        numbers.push_back((t >= first) + (t >= second));
       }
+      const Tensor documents = FromVector(numbers, ids.shape(), ids.device());
       ForBothAttentions([&](ForwardContext context) {
         context.documents = documents;
         const Tensor logits = LogitsOf(model, ids, context);

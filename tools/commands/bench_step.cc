@@ -21,6 +21,7 @@
 #include "configs/batch_config.h"
 #include "configs/model_config.h"
 #include "distributed/learner.h"
+#include "distributed/matmul_peak.h"
 #include "layers/model_cost.h"
 #include "tools/commands/bench_gemm.h"
 #include "tools/commands/quantity.h"
@@ -201,10 +202,14 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Learner> learner,
                       Learner::Create(config, model));
   const DType dtype = learner->compute_dtype();
-  const double peak = MeasureGemmPeak(dtype, options.peak_seconds);
+  const Device device = learner->model().device();
+  const double peak =
+      device == Device::Cpu()
+          ? MeasureGemmPeak(dtype, options.peak_seconds)
+          : MeasureMatmulPeak(dtype, device, options.peak_seconds);
   CpuAllocator::Get().ReleaseCached();  // What that took is not the steps'.
   learner->Initialize();
-  AllocatorFor(learner->parameters().values().device()).ResetPeak();
+  AllocatorFor(device).ResetPeak();
   NW_ASSIGN_OR_RETURN(const Measured measured,
                       RunSteps(options, learner.get()));
 

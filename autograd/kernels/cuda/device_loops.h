@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
+#include <type_traits>
 
 #include "autograd/kernels/cuda/launch.h"
 
@@ -64,11 +66,30 @@ struct MaxOf {
 
 inline constexpr int kWarp = 32;
 
+// The value of the thread whose lane differs by the bits of `lanes`. C is a
+// number, or plain data of whole words.
+template <typename C>
+NW_DEVICE C Exchange(C value, int lanes) {
+  if constexpr (std::is_arithmetic_v<C>) {
+    return __shfl_xor_sync(0xffffffffu, value, lanes);
+  } else {
+    constexpr int kWords = sizeof(C) / sizeof(uint32_t);
+    static_assert(sizeof(C) == kWords * sizeof(uint32_t));
+    uint32_t words[kWords];
+    memcpy(words, &value, sizeof(C));
+    for (int i = 0; i < kWords; ++i) {
+      words[i] = __shfl_xor_sync(0xffffffffu, words[i], lanes);
+    }
+    memcpy(&value, words, sizeof(C));
+    return value;
+  }
+}
+
 // The values of a warp's threads, combined pairwise: all get the same bits.
 template <typename Op, typename C>
 NW_DEVICE C CombineWarp(C value, const Op& op) {
   for (int lane = kWarp / 2; lane > 0; lane /= 2) {
-    value = op(value, __shfl_xor_sync(0xffffffffu, value, lane));
+    value = op(value, Exchange(value, lane));
   }
   return value;
 }
