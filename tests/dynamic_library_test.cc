@@ -1,0 +1,48 @@
+#include "autograd/cuda/dynamic_library.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace nextword {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct Maths {
+  explicit Maths(const DynamicLibrary& library) : library(library) {}
+
+  const DynamicLibrary library;
+  NW_LIBRARY_FUNCTION(library, cbrt);
+};
+
+TEST(DynamicLibraryTest, FindsTypedFunctions) {
+  const auto library = DynamicLibrary::Load("libm.so.6");
+  ASSERT_TRUE(library.ok()) << library.status();
+  EXPECT_EQ(library->path(), "libm.so.6");
+  EXPECT_EQ(Maths(*library).cbrt(27.0), 3.0);
+}
+
+TEST(DynamicLibraryTest, SaysWhereItLookedAndWhatToDo) {
+  setenv("CUDA_HOME", "/no/toolkit", 1);
+  const auto library = DynamicLibrary::Load("libabsent.so.1");
+  EXPECT_EQ(library.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(library.status().message(),
+              AllOf(HasSubstr("libabsent.so.1 cannot be loaded"),
+                    HasSubstr("/no/toolkit/lib64/libabsent.so.1"),
+                    HasSubstr("/no/toolkit/lib/libabsent.so.1"),
+                    HasSubstr("CUDA_HOME"), HasSubstr("LD_LIBRARY_PATH")));
+}
+
+TEST(DynamicLibraryDeathTest, NamesTheMissingFunction) {
+  const auto library = DynamicLibrary::Load("libm.so.6");
+  ASSERT_TRUE(library.ok()) << library.status();
+  EXPECT_DEATH(library->Find<void()>("no_such_function"),
+               "libm.so.6 has no function no_such_function");
+}
+
+}  // namespace
+}  // namespace nextword
