@@ -16,14 +16,14 @@ struct Maths {
   explicit Maths(const DynamicLibrary& library) : library(library) {}
 
   const DynamicLibrary library;
-  NW_LIBRARY_FUNCTION(library, cbrt);
+  NW_LIBRARY_FUNCTION(library, j0);
 };
 
 TEST(DynamicLibraryTest, FindsTypedFunctions) {
   const auto library = DynamicLibrary::Load("libm.so.6");
   ASSERT_TRUE(library.ok()) << library.status();
   EXPECT_EQ(library->path(), "libm.so.6");
-  EXPECT_EQ(Maths(*library).cbrt(27.0), 3.0);
+  EXPECT_EQ(Maths(*library).j0(0.0), 1.0);
 }
 
 TEST(DynamicLibraryTest, SaysWhereItLookedAndWhatToDo) {
