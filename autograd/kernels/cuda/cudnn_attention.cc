@@ -253,7 +253,9 @@ absl::Status Cudnn::Run(const Problem& problem, Pointers pointers) {
   NW_CHECK_OK(NoExceptions([&] {
     return plan.graph->execute(handle_, pointers, workspace.raw_data());
   }));
-  if (SynchronousLaunches()) Synchronize(device_);
+  if (SynchronousLaunches()) {
+    NW_CUDA_CHECK(cudaStreamSynchronize(StreamOf(device_)));
+  }
   return absl::OkStatus();
 }
 
