@@ -1,7 +1,17 @@
 #!/bin/bash
-# Installs what nextword needs and the machine lacks: packages of Debian 12 and
-# Ubuntu 24.04, which have the same names. On other systems it lists them.
+# setup.sh [--cuda]: installs what nextword needs and the machine lacks: packages
+# of Debian 12 and Ubuntu 24.04, which have the same names. On other systems it
+# lists them. With --cuda also what --config=cuda needs (setup_cuda.sh).
 set -euo pipefail
+
+cuda=no
+for argument; do
+  if [ "$argument" != --cuda ]; then
+    echo "setup.sh: takes --cuda or nothing, not '$argument'" >&2
+    exit 2
+  fi
+  cuda=yes
+done
 
 packages=(
   g++ git bazel-bootstrap bazel-rules-java  # WORKSPACE uses the Java rules.
@@ -10,6 +20,14 @@ packages=(
   libpcre2-dev libgmock-dev
   clang-format-14  # One version everywhere, or the check would differ.
 )
+if [ "$cuda" = yes ] && ! python3 -m pip --version >/dev/null 2>&1; then
+  packages+=(python3-pip)
+fi
+
+finish() {
+  if [ "$cuda" = yes ]; then exec "$(dirname "$0")/setup_cuda.sh"; fi
+  exit 0
+}
 
 release=$(. /etc/os-release && echo "${ID:-} ${VERSION_ID:-}")
 case "$release" in
@@ -31,7 +49,7 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -eq 0 ]; then
   echo "setup.sh: all ${#packages[@]} packages are installed"
-  exit 0
+  finish
 fi
 
 sudo=
@@ -50,3 +68,4 @@ if ! { $sudo apt-get -q update && $sudo env DEBIAN_FRONTEND=noninteractive \
   echo "setup.sh: apt could not install ${missing[*]}; see above" >&2
   exit 1
 fi
+finish

@@ -124,8 +124,12 @@ Attributes AttributesFor(const Problem& p) {
   return attributes;
 }
 
-std::unique_ptr<Graph> MakeGraph(const Problem& p) {
+// The graph of a problem for GPUs of a compute capability, say 90.
+std::unique_ptr<Graph> MakeGraph(const Problem& p, int compute_capability) {
   auto graph = std::make_unique<Graph>();
+  // Before there are nodes, which copy it; or each would ask a CUDA runtime of
+  // the frontend's own.
+  graph->set_sm_version(compute_capability);
   graph->set_io_data_type(frontend::DataType_t::BFLOAT16)
       .set_intermediate_data_type(frontend::DataType_t::FLOAT)
       .set_compute_data_type(frontend::DataType_t::FLOAT);
@@ -228,8 +232,7 @@ absl::Status Cudnn::Create() {
 absl::StatusOr<Cudnn::Plan> Cudnn::Build(const Problem& problem) const {
   Plan plan;
   NW_RETURN_IF_ERROR(NoExceptions([&] {
-    plan.graph = MakeGraph(problem);
-    plan.graph->set_sm_version(compute_capability_);
+    plan.graph = MakeGraph(problem, compute_capability_);
     return plan.graph->build(handle_, {frontend::HeurMode_t::A});
   }));
   NW_RETURN_IF_ERROR(NoExceptions(
