@@ -16,6 +16,7 @@
 #include "configs/model_config.h"
 #include "distributed/batch.h"
 #include "distributed/compatibility.h"
+#include "distributed/device.h"
 #include "distributed/evaluator.h"
 #include "distributed/matmul_peak.h"
 #include "distributed/run_checkpoints.h"
@@ -179,6 +180,7 @@ Trainer::Trainer(const TrainConfig& config, CorpusData data,
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     const TrainConfig& config, const std::string& resume) {
+  NW_RETURN_IF_ERROR(DeviceOf(config.device()).status());
   NW_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint,
                       ResumeFrom(resume, config.run_dir()));
   NW_ASSIGN_OR_RETURN(CorpusData data, CorpusData::Open(config));

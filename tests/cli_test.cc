@@ -109,6 +109,19 @@ TEST_F(CliTest, RefusesBadConfigs) {
                 {"torn.textproto:1:18"});
 }
 
+TEST_F(CliTest, RefusesADeviceThatIsNotHere) {
+  const Outcome version = Nextword({"version"});
+  if (version.output.find("cuda:0") != std::string::npos) {
+    GTEST_SKIP() << "there is a GPU";
+  }
+  EXPECT_THAT(version.output, HasSubstr("GPUs"));
+  ExpectRefusal(Train({Text(), "device=CUDA"}), {"device: is CUDA"});
+  ExpectRefusal({"generate", "--checkpoint", "x", "--device", "cuda"},
+                {"device: is CUDA"});
+  ExpectRefusal({"generate", "--checkpoint", "x", "--device", "tpu"},
+                {"--device is tpu, wanted AUTO, CPU or CUDA"});
+}
+
 TEST_F(CliTest, RefusesBadText) {
   ExpectRefusal(Train({"data.source=" + Path("none.txt")}), {"none.txt"});
   ExpectRefusal(Train({"data.source=" + Path("*.nothing")}), {"*.nothing"});

@@ -12,6 +12,8 @@ Counter& CounterOf(DeviceType type) {
 
 }  // namespace
 
+bool IsBuiltFor(DeviceType type) { return CounterOf(type) != nullptr; }
+
 int DeviceCount(DeviceType type) {
   const Counter count = CounterOf(type);
   return count == nullptr ? 0 : count();

@@ -16,7 +16,10 @@ inline constexpr int kNumDeviceTypes = 2;
 // "cpu" or "cuda".
 const char* DeviceTypeName(DeviceType type);
 
-// Devices of a type that this machine has and this build can use: 1 CPU.
+// Whether this program has code for a type of device.
+bool IsBuiltFor(DeviceType type);
+
+// Devices of a type that this machine has and this program can use: 1 CPU.
 int DeviceCount(DeviceType type);
 
 // Called while the program starts by the library of a type of device, with what

@@ -1,7 +1,7 @@
 #include "tools/commands/checkpoint_options.h"
 
-#include <map>
-
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "distributed/device.h"
@@ -14,13 +14,11 @@ void CheckpointOptions::AddTo(CLI::App* command) {
                    "A checkpoint's folder, or a run's for its newest")
       ->type_name("PATH")
       ->required();
-  const std::map<std::string, DeviceKind> kinds = {
-      {"AUTO", AUTO}, {"CPU", CPU}, {"CUDA", CUDA}};
   command
       ->add_option("--device", device_,
                    "AUTO, CPU or CUDA; AUTO is a GPU where there is one")
-      ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
-      ->type_name("KIND");
+      ->type_name("KIND")
+      ->capture_default_str();
   command->add_option("--threads", threads_, "0: one per processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -28,7 +26,12 @@ void CheckpointOptions::AddTo(CLI::App* command) {
 
 absl::StatusOr<TrainedModel> CheckpointOptions::Load() const {
   SetNumThreads(threads_);
-  NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(device_));
+  DeviceKind kind;
+  if (!DeviceKind_Parse(absl::AsciiStrToUpper(device_), &kind)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--device is ", device_, ", wanted AUTO, CPU or CUDA"));
+  }
+  NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(kind));
   return TrainedModel::Load(path_, device);
 }
 

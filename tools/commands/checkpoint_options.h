@@ -6,7 +6,6 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
-#include "configs/train_config.pb.h"
 #include "distributed/trained_model.h"
 
 namespace nextword {
@@ -21,7 +20,7 @@ class CheckpointOptions {
 
  private:
   std::string path_;
-  DeviceKind device_ = AUTO;
+  std::string device_ = "AUTO";
   int threads_ = 0;
 };
 

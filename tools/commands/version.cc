@@ -20,6 +20,10 @@ void AddVersionCommand(CLI::App& app, absl::Status* /*status*/) {
     std::printf("%-12s cpu, %d threads", "devices", NumThreads());
     const int gpus = DeviceCount(DeviceType::kCuda);
     for (int i = 0; i < gpus; ++i) std::printf("; cuda:%d", i);
+    if (gpus == 0) {
+      std::printf(IsBuiltFor(DeviceType::kCuda) ? "; built for GPUs, none here"
+                                                : "; built without GPUs");
+    }
     std::printf("\n");
   });
 }
