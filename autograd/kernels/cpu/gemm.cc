@@ -12,6 +12,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
+#include "autograd/kernels/cpu/packed_gemm.h"
 #include "dnnl.hpp"
 
 namespace nextword::kernels {
@@ -48,21 +49,19 @@ Tile ChooseTile(int64_t batch, int64_t m, int64_t n) {
   return tile;
 }
 
-void Multiply(int64_t m, int64_t n, int64_t k, double alpha,
-              MatrixView<float> a, MatrixView<float> b, double beta, float* c,
-              int64_t stride_c) {
-  const dnnl_status_t status =
-      dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k,
-                 static_cast<float>(alpha), a.data, a.stride, b.data, b.stride,
-                 static_cast<float>(beta), c, stride_c);
+// c = a b (+ c when `add`), on the calling thread.
+void Multiply(int64_t m, int64_t n, int64_t k, MatrixView<float> a,
+              MatrixView<float> b, bool add, float* c, int64_t stride_c) {
+  const dnnl_status_t status = dnnl_sgemm(
+      a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0f, a.data,
+      a.stride, b.data, b.stride, add ? 1.0f : 0.0f, c, stride_c);
   NW_CHECK(status == dnnl_success)
       << "oneDNN sgemm of " << m << " x " << n << " x " << k << ": " << status;
 }
 
 // Gradient checks use this one: plain loops, good accuracy, no speed.
-void Multiply(int64_t m, int64_t n, int64_t k, double alpha,
-              MatrixView<double> a, MatrixView<double> b, double beta,
-              double* c, int64_t stride_c) {
+void Multiply(int64_t m, int64_t n, int64_t k, MatrixView<double> a,
+              MatrixView<double> b, bool add, double* c, int64_t stride_c) {
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
       double sum = 0;
@@ -70,7 +69,7 @@ void Multiply(int64_t m, int64_t n, int64_t k, double alpha,
         sum += *a.At(i, l).data * *b.At(l, j).data;
       }
       double* const out = c + i * stride_c + j;
-      *out = alpha * sum + (beta == 0 ? 0 : beta * *out);
+      *out = add ? *out + sum : sum;
     }
   }
 }
@@ -149,54 +148,11 @@ class Bf16Product {
   dnnl::matmul matmul_;
 };
 
-// oneDNN has bf16 products on processors with AVX-512 only.
-bool HasBf16Products() {
-  static const bool has = [] {
-    const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-    const int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
-    return (isa & wanted) == wanted;
-  }();
-  return has;
-}
-
-// The elements of x [rows, columns] as float, in the order in which they lie.
-std::vector<float> Widen(MatrixView<BFloat16> x, int64_t rows,
-                         int64_t columns) {
-  if (x.transposed) std::swap(rows, columns);
-  std::vector<float> wide(rows * columns);
-  for (int64_t r = 0; r < rows; ++r) {
-    std::copy_n(x.data + r * x.stride, columns, wide.data() + r * columns);
-  }
-  return wide;
-}
-
-// The product in float, rounded at the end: the same maths, slower.
-template <typename U>
-void MultiplyWidened(int64_t m, int64_t n, int64_t k, MatrixView<BFloat16> a,
-                     MatrixView<BFloat16> b, const float* bias, bool add, U* c,
-                     int64_t stride_c) {
-  const std::vector<float> wide_a = Widen(a, m, k), wide_b = Widen(b, k, n);
-  std::vector<float> wide_c(m * n);
-  Multiply(m, n, k, 1.0, {wide_a.data(), a.transposed ? m : k, a.transposed},
-           {wide_b.data(), b.transposed ? k : n, b.transposed}, 0.0,
-           wide_c.data(), n);
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      U& to = c[i * stride_c + j];
-      const float product = wide_c[i * n + j] + (bias ? bias[j] : 0.0f);
-      to = static_cast<U>(add ? static_cast<float>(to) + product : product);
-    }
-  }
-}
-
 // c = a b + bias (+ c when `add`), on the calling thread.
 template <typename U>
 void MultiplyBf16(int64_t m, int64_t n, int64_t k, MatrixView<BFloat16> a,
                   MatrixView<BFloat16> b, const float* bias, bool add, U* c,
                   int64_t stride_c) {
-  if (!HasBf16Products()) {
-    return MultiplyWidened(m, n, k, a, b, bias, add, c, stride_c);
-  }
   // Preparing a product costs more than running a small one, so threads keep
   // theirs. Sequences of every length, as in generation, must not fill memory.
   constexpr size_t kKept = 256;
@@ -258,9 +214,29 @@ void MultiplyTile(int64_t m, int64_t n, int64_t k, MatrixView<T> a,
     if constexpr (std::is_same_v<T, BFloat16>) {
       MultiplyBf16(m, n, k, a, b, nullptr, add, c, stride_c);
     } else {
-      Multiply(m, n, k, 1.0, a, b, add ? 1.0 : 0.0, c, stride_c);
+      Multiply(m, n, k, a, b, add, c, stride_c);
     }
   }
+}
+
+// oneDNN's best kernels are for processors with AVX-512: without, it has no
+// bf16, and in f32 it slows down by half where rows are 4 KiB apart.
+bool LibraryIsAtItsBest() {
+  static const bool best = [] {
+    const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+    const int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
+    return (isa & wanted) == wanted;
+  }();
+  return best;
+}
+
+// Whether our own kernel is the faster one, or the only one. oneDNN would pass
+// over the product once more to add a bias or a residual in f32.
+template <typename T, typename U>
+bool PrefersPacked(int64_t batch, int64_t m, const Addends<U>& addends) {
+  if (std::is_same_v<T, BFloat16>) return !LibraryIsAtItsBest();
+  if (batch > 1 || m < kMinPackedRows) return false;
+  return !LibraryIsAtItsBest() || addends.bias || addends.residual;
 }
 
 // A product of no terms.
@@ -277,29 +253,23 @@ void AddNothing(int64_t m, int64_t n, const Addends<U>& addends, U* c) {
 
 }  // namespace
 
-template <typename T>
-void SerialGemm(int64_t m, int64_t n, int64_t k, double alpha, MatrixView<T> a,
-                MatrixView<T> b, double beta, T* c, int64_t stride_c) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) {
-    for (int64_t i = 0; i < m; ++i) {
-      T* const row = c + i * stride_c;
-      for (int64_t j = 0; j < n; ++j) {
-        row[j] = static_cast<T>(beta == 0 ? 0.0 : beta * row[j]);
-      }
-    }
-    return;
-  }
-  const SerialScope scope;
-  Multiply(m, n, k, alpha, a, b, beta, c, stride_c);
-}
-
 template <typename T, typename U>
 void Gemm(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a,
           int64_t batch_stride_a, MatrixView<T> b, int64_t batch_stride_b, U* c,
           const Addends<U>& addends) {
   if (m == 0 || n == 0) return;
   if (k == 0) return AddNothing(batch * m, n, addends, c);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (PrefersPacked<T>(batch, m, addends)) {
+      const auto multiply = [&](int64_t i) {
+        MatrixView<T> left = a, right = b;
+        left.data += i * batch_stride_a;
+        right.data += i * batch_stride_b;
+        PackedGemm({m, n, k, left, right, addends, c + i * m * n});
+      };
+      return ParallelForEach(batch, multiply, 2.0 * batch * m * n * k);
+    }
+  }
   const Tile tile = ChooseTile(batch, m, n);
   const int64_t tiles_m = NumChunks(m, tile.rows);
   const int64_t tiles_n = NumChunks(n, tile.columns);
@@ -322,13 +292,6 @@ void Gemm(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a,
   };
   ParallelForEach(batch * tiles_m * tiles_n, multiply_tile, work);
 }
-
-#define NW_INSTANTIATE_SERIAL_GEMM(T)                                        \
-  template void SerialGemm(int64_t, int64_t, int64_t, double, MatrixView<T>, \
-                           MatrixView<T>, double, T*, int64_t)
-NW_INSTANTIATE_SERIAL_GEMM(float);
-NW_INSTANTIATE_SERIAL_GEMM(double);
-#undef NW_INSTANTIATE_SERIAL_GEMM
 
 #define NW_INSTANTIATE_GEMM(T, U)                                       \
   template void Gemm(int64_t, int64_t, int64_t, int64_t, MatrixView<T>, \

@@ -3,7 +3,6 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/cpu/gemm.h"
-#include "autograd/kernels/cpu/linear_f32.h"
 #include "autograd/kernels/kernels.h"
 
 namespace nextword::kernels {
@@ -52,14 +51,6 @@ void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
 void Linear(In x, In w, In bias, In residual, Out y) {
   const int64_t m = x.dim(0), n = w.dim(0), k = x.dim(1);
   if (y->numel() == 0) return;
-  const bool adds = bias.defined() || residual.defined();
-  if (x.dtype() == DType::kF32 && adds && m >= kMinLinearRows && k > 0) {
-    const auto data = [](In t) {
-      return t.defined() ? t.data<float>() : nullptr;
-    };
-    return LinearF32({m, n, k, data(x), data(w), data(bias), data(residual),
-                      y->data<float>()});
-  }
   DispatchProduct("linear", x.dtype(), y->dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);

@@ -84,12 +84,15 @@ HWY_INLINE void Tile(int64_t k, Broadcast<kTransposed> a,
   Unroll<kRows * kVectors>([&](auto i) NW_INLINE_LAMBDA {
     sum[i / kVectors][i % kVectors] = hn::Zero(d);
   });
+#pragma GCC unroll 4
   for (int64_t l = 0; l < k; ++l) {
     FloatVector row[kVectors];
     Unroll<kVectors>([&](auto v) NW_INLINE_LAMBDA {
       const float* const from = b + l * stride_b + v * kLanes;
       row[v] = hn::Load(d, from);
-      if constexpr (kAhead > 0) hwy::Prefetch(from + kAhead * stride_b);
+      if constexpr (kAhead > 0 && v * kLanes % 16 == 0) {  // Once per line.
+        hwy::Prefetch(from + kAhead * stride_b);
+      }
     });
     Unroll<kRows>([&](auto i) NW_INLINE_LAMBDA {
       const FloatVector x = hn::Set(d, *a.At(i, l));
