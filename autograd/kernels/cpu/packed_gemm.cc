@@ -112,31 +112,45 @@ void PackPanel(MatrixView<T> b, int64_t columns, int64_t depth,
   }
 }
 
-// Of a, which is stored transposed: writes its rows to strips [depth,
+// Rows of a that are packed at a time: few enough to stay in the cache; of a
+// transposed matrix, whole cache lines.
+constexpr int64_t kGroupRows = 8 * kTileRows;
+
+// A group's rows as floats, side by side in `strips` [rows, depth] unless they
+// are floats already.
+Rows PackRows(MatrixView<float> a, int64_t /*rows*/, int64_t /*depth*/,
+              float* /*strips*/) {
+  return {a.data, a.stride};
+}
+Rows PackRows(MatrixView<BFloat16> a, int64_t rows, int64_t depth,
+              float* HWY_RESTRICT strips) {
+  for (int64_t i = 0; i < rows; ++i) {
+    Widen(a.At(i, 0).data, depth, strips + i * depth);
+  }
+  return {strips, depth};
+}
+
+// Of a that is stored transposed: writes a group's rows to strips [depth,
 // kTileRows], the last one padded with zeros, one after the other.
 template <typename T>
-void PackStrips(const T* HWY_RESTRICT a, int64_t stride, int64_t rows,
-                int64_t depth, float* HWY_RESTRICT strips) {
-  // So many strips at a time: whole cache lines are read, and few are written.
-  constexpr int64_t kGroup = 8, kAhead = 8;
-  for (int64_t first = 0; first < rows; first += kGroup * kTileRows) {
-    const int64_t count = std::min(kGroup * kTileRows, rows - first);
-    float* const group = strips + first * depth;
-    for (int64_t l = 0; l < depth; ++l) {
-      const T* const from = a + l * stride + first;
-      for (int64_t i = 0; i < count; i += 64 / sizeof(T)) {
-        hwy::Prefetch(from + kAhead * stride + i);
-      }
-      float* to = group + l * kTileRows;
-      int64_t i = 0;
-      for (; i + kTileRows <= count; i += kTileRows, to += depth * kTileRows) {
-        Widen(from + i, kTileRows, to);
-      }
-      if (i == count) continue;
-      Widen(from + i, count - i, to);
-      std::fill(to + count - i, to + kTileRows, 0.0f);
+Columns PackStrips(MatrixView<T> a, int64_t rows, int64_t depth,
+                   float* HWY_RESTRICT strips) {
+  constexpr int64_t kAhead = 8;
+  for (int64_t l = 0; l < depth; ++l) {
+    const T* const from = a.At(0, l).data;
+    for (int64_t i = 0; i < rows; i += 64 / sizeof(T)) {
+      hwy::Prefetch(from + kAhead * a.stride + i);
     }
+    float* to = strips + l * kTileRows;
+    int64_t i = 0;
+    for (; i + kTileRows <= rows; i += kTileRows, to += depth * kTileRows) {
+      Widen(from + i, kTileRows, to);
+    }
+    if (i == rows) continue;
+    Widen(from + i, rows - i, to);
+    std::fill(to + rows - i, to + kTileRows, 0.0f);
   }
+  return {strips, kTileRows};
 }
 
 // The part of c that one tile of registers holds, over `depth` columns of a.
@@ -208,63 +222,50 @@ struct Block {
   int64_t columns() const { return last - first; }
 };
 
-// c = a b + addends over `depth` columns of a and packed panels of b.
-// `strip(i)` is a from row i on. All are those of the block; rows of c and of
-// the residual are `stride` apart.
-template <typename Strip>
-void MultiplyPanels(const Block& block, int64_t depth, const Strip& strip,
-                    const float* panels, const Addends<float>& addends,
-                    float* c, int64_t stride) {
-  using A = decltype(strip(0));
-  for (int64_t i = 0; i < block.rows(); i += kTileRows) {
-    const A a = strip(i);
-    for (int64_t j = 0; j < block.columns(); j += kPanel) {
+// c [rows, columns] = a b + addends over `depth` columns of a, whose strips of
+// kTileRows rows start `step` elements times their first row apart. Rows of c
+// and of the residual are `stride` apart.
+template <bool kTransposed>
+void MultiplyGroup(int64_t rows, int64_t columns, int64_t depth,
+                   Broadcast<kTransposed> a, int64_t step, const float* panels,
+                   const Addends<float>& addends, float* c, int64_t stride) {
+  for (int64_t i = 0; i < rows; i += kTileRows) {
+    for (int64_t j = 0; j < columns; j += kPanel) {
       const int64_t at = i * stride + j;
-      Part<std::is_same_v<A, Columns>> part = {
-          .depth = depth,
-          .columns = std::min(kPanel, block.columns() - j),
-          .a = a,
-          .panel = panels + j * depth,
-          .add = addends.itself,
-          .bias = nullptr,
-          .residual = nullptr,
-          .c = c + at,
-          .stride_c = stride};
+      Part<kTransposed> part = {.depth = depth,
+                                .columns = std::min(kPanel, columns - j),
+                                .a = {a.data + i * step, a.stride},
+                                .panel = panels + j * depth,
+                                .add = addends.itself,
+                                .bias = nullptr,
+                                .residual = nullptr,
+                                .c = c + at,
+                                .stride_c = stride};
       if (addends.bias != nullptr) part.bias = addends.bias + j;
       if (addends.residual != nullptr) part.residual = addends.residual + at;
-      MultiplyPart(std::min(kTileRows, block.rows() - i), part);
+      MultiplyPart(std::min(kTileRows, rows - i), part);
     }
   }
 }
 
-// The same, of parts that are not packed yet.
+// The same, of rows that are not packed yet.
 template <typename T>
-void MultiplyDepth(const Block& block, int64_t depth, MatrixView<T> a,
-                   MatrixView<T> b, const Addends<float>& addends,
-                   float* panels, float* strips, float* c, int64_t stride) {
-  for (int64_t j = 0; j < block.columns(); j += kPanel) {
-    PackPanel(b.At(0, j), std::min(kPanel, block.columns() - j), depth,
-              panels + j * depth);
-  }
-  if (a.transposed) {
-    PackStrips(a.data, a.stride, block.rows(), depth, strips);
-    const auto strip = [&](int64_t i) {
-      return Columns{strips + i * depth, kTileRows};
-    };
-    MultiplyPanels(block, depth, strip, panels, addends, c, stride);
-  } else if constexpr (std::is_same_v<T, float>) {
-    const auto strip = [&](int64_t i) {
-      return Rows{a.At(i, 0).data, a.stride};
-    };
-    MultiplyPanels(block, depth, strip, panels, addends, c, stride);
-  } else {
-    for (int64_t i = 0; i < block.rows(); ++i) {
-      Widen(a.At(i, 0).data, depth, strips + i * depth);
+void MultiplyRows(int64_t rows, int64_t columns, int64_t depth, MatrixView<T> a,
+                  const float* panels, Addends<float> addends, float* strips,
+                  float* c, int64_t stride) {
+  for (int64_t i = 0; i < rows; i += kGroupRows) {
+    const int64_t count = std::min(kGroupRows, rows - i);
+    if (a.transposed) {
+      MultiplyGroup(count, columns, depth,
+                    PackStrips(a.At(i, 0), count, depth, strips), depth, panels,
+                    addends, c, stride);
+    } else {
+      const Rows packed = PackRows(a.At(i, 0), count, depth, strips);
+      MultiplyGroup(count, columns, depth, packed, packed.stride, panels,
+                    addends, c, stride);
     }
-    const auto strip = [&](int64_t i) {
-      return Rows{strips + i * depth, depth};
-    };
-    MultiplyPanels(block, depth, strip, panels, addends, c, stride);
+    c += kGroupRows * stride;
+    if (addends.residual != nullptr) addends.residual += kGroupRows * stride;
   }
 }
 
@@ -272,12 +273,10 @@ template <typename T, typename U>
 void MultiplyBlock(const PackedProduct<T, U>& product, const Block& block) {
   const int64_t n = product.n, k = product.k;
   const int64_t depth = RoundUp(NumChunks(k, NumChunks(k, kBlockDepth)), 4);
-  const bool strips = product.a.transposed || !std::is_same_v<T, float>;
-  const int64_t panels_size = depth * RoundUp(block.columns(), kPanel);
-  const int64_t strips_size =
-      strips ? depth * RoundUp(block.rows(), kTileRows) : 0;
-  const Tensor packed = Empty({panels_size + strips_size}, DType::kF32);
-  float* const panels = packed.data<float>();
+  const Tensor packed = Empty(
+      {depth * (RoundUp(block.columns(), kPanel) + kGroupRows)}, DType::kF32);
+  float* const strips = packed.data<float>();
+  float* const panels = strips + depth * kGroupRows;
   const int64_t at = block.begin * n + block.first;
   Addends<float> ends{.bias = product.addends.bias};
   if (ends.bias != nullptr) ends.bias += block.first;
@@ -288,9 +287,15 @@ void MultiplyBlock(const PackedProduct<T, U>& product, const Block& block) {
         addends.bias = ends.bias;
         addends.residual = ends.residual;
       }
-      MultiplyDepth(block, std::min(depth, k - l), product.a.At(block.begin, l),
-                    product.b.At(l, block.first), addends, panels,
-                    panels + panels_size, c, stride);
+      const int64_t count = std::min(depth, k - l);
+      for (int64_t j = 0; j < block.columns(); j += kPanel) {
+        PackPanel(product.b.At(l, block.first + j),
+                  std::min(kPanel, block.columns() - j), count,
+                  panels + j * count);
+      }
+      MultiplyRows(block.rows(), block.columns(), count,
+                   product.a.At(block.begin, l), panels, addends, strips, c,
+                   stride);
     }
   };
   if constexpr (std::is_same_v<U, float>) {
