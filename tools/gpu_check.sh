@@ -1,0 +1,169 @@
+#!/bin/bash
+# gpu_check.sh [--text 'FILES'] [--quick]: what this bundle does on this machine.
+#
+# Runs the tests, trains a small model on the GPU and on the CPU, resumes it on
+# either, generates, measures, and looks at every access with compute-sanitizer;
+# prints one table. Exits with 0 when nothing failed. Without a GPU, what needs
+# one is skipped. FILES is the text to train on, by default the documentation.
+# --quick leaves out compute-sanitizer, which takes minutes.
+# What programs printed is in gpu_check/.
+set -uo pipefail
+cd "$(dirname "$0")"
+
+text='docs/*.md'
+sanitize=yes
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --text) text=${2:?gpu_check.sh: --text wants FILES}; shift 2 ;;
+    --quick) sanitize=no; shift ;;
+    *) echo "gpu_check.sh: takes --text 'FILES' and --quick, not '$1'" >&2
+       exit 2 ;;
+  esac
+done
+
+# Where CUDA's libraries are: a toolkit's, or NVIDIA's packages for Python.
+packages() {
+  python3 -c 'import glob, site, sys
+for folder in {*site.getsitepackages(), site.getusersitepackages(), *sys.path}:
+    print(*glob.glob(f"{folder}/nvidia/*/'"$1"'"), sep="\n")' 2>/dev/null
+}
+for folder in "${CUDA_HOME:-/usr/local/cuda}"/lib64 $(packages lib); do
+  [ -d "$folder" ] || continue
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+done
+
+rm -rf gpu_check runs/gpu_check*
+mkdir -p gpu_check
+rows=()
+failed=0
+
+# row NAME RESULT SECONDS DETAIL
+row() {
+  rows+=("$(printf '%-30s %-8s %5s s  %s' "$1" "$2" "$3" "$4")")
+  echo "${rows[-1]}"
+  if [ "$2" = FAILED ]; then failed=1; fi
+}
+
+# check NAME COMMAND...: a row; the last line of output is the detail.
+check() {
+  local name=$1 start=$SECONDS result=ok log
+  shift
+  log=gpu_check/${name//[^A-Za-z0-9]/_}.log
+  "$@" >"$log" 2>&1 || result=FAILED
+  local detail
+  detail=$(tr '\r' '\n' <"$log" | grep -v '^ *$' | tail -n 1)
+  if [ "$result" = ok ] && grep -q '^\[  PASSED  \] 0 tests' "$log"; then
+    result=skipped
+  fi
+  row "$name" "$result" $((SECONDS - start)) "${detail:0:80}"
+}
+
+skip() { row "$1" skipped 0 "$2"; }
+
+train() {  # RUN [OPTION...]
+  local run=$1
+  shift
+  ./nextword train --config gpu_check.textproto --set "data.source=$text" \
+    --set "data.cache_dir=runs/gpu_check_data" --set "run_dir=runs/$run" "$@"
+}
+
+# losses RUN: one a step.
+losses() {
+  sed -nE 's/.*"step":([0-9]+),"loss":([^,}]*).*/\1 \2/p' "runs/$1/metrics.jsonl"
+}
+
+# near RUN OTHER TOLERANCE: fails when some step's losses differ by more,
+# relative to the first.
+near() {
+  paste -d' ' <(losses "$1") <(losses "$2") | awk -v most="$3" '
+    NF == 4 && $1 == $3 {
+      d = ($2 - $4) / $2; d = d < 0 ? -d : d
+      if (d > worst) worst = d
+      last = $2; ++n
+    }
+    NF != 4 || $1 != $3 { print "steps differ: " $0; bad = 1 }
+    END {
+      printf "%d losses, the last %.4f, differ by %.2g at most; allowed %g\n",
+             n, last, worst, most
+      exit bad || n == 0 || worst > most
+    }'
+}
+
+same_bits() {  # RUN OTHER STEP
+  local step
+  step=$(printf 'checkpoints/step-%08d/model.safetensors' "$3")
+  cmp "runs/$1/$step" "runs/$2/$step" && echo "equal: $(xxh "runs/$1/$step")"
+}
+xxh() { sha256sum "$1" | cut -c1-16; }
+
+# resume RUN NEW DEVICE: NEW goes on from the middle of RUN on DEVICE.
+resume() {
+  train "$2" --resume "runs/$1/checkpoints/step-00000020" --set "device=$3"
+}
+
+learns() {  # RUN FACTOR: the last loss is below FACTOR times the first.
+  losses "$1" | awk -v factor="$2" '
+    NR == 1 { first = $2 } { last = $2 }
+    END {
+      printf "loss %.3f, then %.3f\n", first, last
+      exit !(last > 0 && last < factor * first)
+    }'
+}
+
+check "version" ./nextword version
+if ./nextword version | grep -q '^devices.*cuda'; then gpu=yes; else gpu=no; fi
+
+for test in tests/*_test; do
+  check "${test#tests/}" "$test" --gtest_brief=1
+done
+
+check "train, CPU, f32" train gpu_check_cpu --set device=CPU
+check "  learns" learns gpu_check_cpu 0.9
+check "  resumed, same bits" eval 'resume gpu_check_cpu gpu_check_again CPU &&
+  same_bits gpu_check_cpu gpu_check_again 40'
+check "generate, CPU" ./nextword generate --checkpoint runs/gpu_check_cpu \
+  --device CPU --prompt "The" --tokens 40
+if [ "$gpu" = yes ]; then
+  check "train, GPU, f32" train gpu_check_gpu --set device=CUDA
+  check "  losses as the CPU's" near gpu_check_cpu gpu_check_gpu 1e-4
+  check "  once more, same bits" eval 'train gpu_check_gpu2 --set device=CUDA &&
+    same_bits gpu_check_gpu gpu_check_gpu2 40'
+  check "  resumed, same bits" eval 'resume gpu_check_gpu gpu_check_gpu3 CUDA &&
+    same_bits gpu_check_gpu gpu_check_gpu3 40'
+  check "  CPU's, resumed on the GPU" resume gpu_check_cpu gpu_check_mixed CUDA
+  check "  GPU's, resumed on the CPU" resume gpu_check_gpu gpu_check_mixed2 CPU
+  check "train, GPU, bf16" train gpu_check_bf16 --set device=CUDA \
+    --set compute_dtype=BF16
+  check "  losses near f32's" near gpu_check_gpu gpu_check_bf16 2e-2
+  check "generate, GPU" ./nextword generate --checkpoint runs/gpu_check_gpu \
+    --device CUDA --prompt "The" --tokens 40
+  check "GPT-2 124M, a step, bf16" ./nextword bench --what step --steps 10 \
+    --config configs/gpt2_124m.textproto --set device=CUDA \
+    --set compute_dtype=BF16 --set model.vocab_size=50304 \
+    --set batch.lanes=1 --set batch.micro_batches=1 --set batch.micro_batch=16
+else
+  skip "GPU" "this machine has none that this program can use"
+fi
+
+sanitizer=$(command -v compute-sanitizer ||
+  ls "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer" \
+    $(packages bin/compute-sanitizer) 2>/dev/null | head -n 1)
+if [ "$gpu" = no ] || [ "$sanitize" = no ]; then
+  skip "compute-sanitizer" "$([ "$gpu" = no ] && echo 'no GPU' || echo --quick)"
+elif [ -z "$sanitizer" ]; then
+  skip "compute-sanitizer" "not found in PATH, CUDA_HOME or Python's packages"
+else
+  for tool in memcheck racecheck initcheck; do
+    check "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 \
+      tests/cuda_test --gtest_brief=1
+  done
+fi
+
+echo
+printf '%s\n' "${rows[@]}"
+if [ "$failed" = 0 ]; then
+  echo "gpu_check.sh: nothing failed"
+else
+  echo "gpu_check.sh: something FAILED; see gpu_check/*.log" >&2
+fi
+exit "$failed"
