@@ -2,13 +2,20 @@
 #ifndef NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 #define NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 
+#include "autograd/kernels/matmul_precision.h"
 #include "autograd/tensor/dtype.h"
 #include "configs/train_config.pb.h"
 
 namespace nextword {
 
+// The dtype of matrices.
 inline DType ComputeDTypeOf(const TrainConfig& config) {
   return config.compute_dtype() == BF16 ? DType::kBF16 : DType::kF32;
+}
+
+// Makes f32 products of this process as exact as the config wants them.
+inline void SetMatmulPrecision(const TrainConfig& config) {
+  kernels::SetAllowTf32(config.compute_dtype() == TF32);
 }
 
 }  // namespace nextword

@@ -58,7 +58,9 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
                                                DType::kF32, device)),
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get())),
-      reducer_(std::make_unique<GradientReducer>(parameters_.get())) {}
+      reducer_(std::make_unique<GradientReducer>(parameters_.get())) {
+  SetMatmulPrecision(config);
+}
 
 void Learner::Initialize() {
   model_.Initialize(config_.seed());

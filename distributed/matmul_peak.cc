@@ -21,10 +21,14 @@ Tensor RandomSquare(int64_t size, DType dtype, Device device, uint64_t seed) {
 }  // namespace
 
 double MeasureMatmulPeak(DType dtype, Device device, double seconds) {
-  constexpr int64_t kSize = 1024;
-  const Tensor a = RandomSquare(kSize, dtype, device, 1);
-  const Tensor b = RandomSquare(kSize, dtype, device, 2);
-  Tensor c = Empty({kSize, kSize}, dtype, device);
+  // A GPU wants large products to be busy, and several of them before the host
+  // waits, which takes longer than a small product.
+  const bool cpu = device.type == DeviceType::kCpu;
+  const int64_t size = cpu ? 1024 : 8192;
+  const int repeats = cpu ? 1 : 8;
+  const Tensor a = RandomSquare(size, dtype, device, 1);
+  const Tensor b = RandomSquare(size, dtype, device, 2);
+  Tensor c = Empty({size, size}, dtype, device);
 
   // The kinds of product that training has: of a linear layer, of the gradient
   // of its input, and of that of its weight.
@@ -34,7 +38,9 @@ double MeasureMatmulPeak(DType dtype, Device device, double seconds) {
   constexpr std::array<Transposes, 3> kKinds = {
       {{false, true}, {false, false}, {true, false}}};
   const auto multiply = [&](Transposes kind) {
-    kernels::matmul(a, kind.a, b, kind.b, false, &c);
+    for (int i = 0; i < repeats; ++i) {
+      kernels::matmul(a, kind.a, b, kind.b, false, &c);
+    }
     AllocatorFor(device).Synchronize();
   };
   for (const Transposes kind : kKinds) multiply(kind);  // Warm-up.
@@ -46,7 +52,7 @@ double MeasureMatmulPeak(DType dtype, Device device, double seconds) {
       const absl::Time start = absl::Now();
       multiply(kind);
       const double taken = absl::ToDoubleSeconds(absl::Now() - start);
-      best = std::max(best, 2.0 * kSize * kSize * kSize / taken);
+      best = std::max(best, 2.0 * repeats * size * size * size / taken);
     }
   } while (absl::Now() < end);
   return best;

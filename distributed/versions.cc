@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "autograd/tensor/device.h"
 #include "dnnl.h"
 #include "google/protobuf/stubs/common.h"
 #include "hwy/targets.h"
@@ -31,7 +32,7 @@ std::string VectorTarget() {
 
 std::map<std::string, std::string> Versions() {
   const dnnl_version_t* const dnnl = dnnl_version();
-  return {
+  std::map<std::string, std::string> versions = {
       {"nextword", kNextwordVersion},
       {"compiler", __VERSION__},
       {"onednn", absl::StrCat(dnnl->major, ".", dnnl->minor, ".", dnnl->patch)},
@@ -40,6 +41,10 @@ std::map<std::string, std::string> Versions() {
       {"processor", ProcessorName()},
       {"vector_code", VectorTarget()},
   };
+  for (int i = 0; i < DeviceCount(DeviceType::kCuda); ++i) {
+    versions[absl::StrCat("cuda:", i)] = DescribeDevice(DeviceType::kCuda, i);
+  }
+  return versions;
 }
 
 }  // namespace nextword

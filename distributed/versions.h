@@ -10,7 +10,7 @@ namespace nextword {
 
 inline constexpr char kNextwordVersion[] = "0.1.0";
 
-// Name -> version: nextword, compiler, libraries, processor, vector code.
+// Name -> version: nextword, compiler, libraries, processor, vector code, GPUs.
 std::map<std::string, std::string> Versions();
 
 }  // namespace nextword

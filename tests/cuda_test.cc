@@ -206,15 +206,24 @@ TEST_F(CudaKernelTest, MemoryIsCounted) {
 }
 
 TEST_F(CudaKernelTest, WhoRunsOutOfMemoryIsToldWhoHasIt) {
+  // A forked child cannot use the GPU that its parent has used.
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   const MemoryLabel label("weights");
   const Tensor weights = Empty({1'000'000}, DType::kF32, Device::Cuda());
   EXPECT_DEATH(
       {
         const MemoryLabel inner("gradients");
-        Empty({int64_t{1} << 45}, DType::kF32, Device::Cuda());
+        Empty({int64_t{1} << 40}, DType::kF32, Device::Cuda());
       },
       "out of memory on cuda:0.*more wanted for gradients. In use:.*weights "
       "[0-9.]+ MB;.*batch.micro_batch");
+}
+
+TEST_F(CudaKernelTest, DevicesAreDescribed) {
+  EXPECT_THAT(DescribeDevice(DeviceType::kCuda, 0),
+              ::testing::ContainsRegex(
+                  ".+, compute capability [0-9]+\\.[0-9]+, driver for CUDA "
+                  "[0-9]+\\.[0-9]+, runtime [0-9]+\\.[0-9]+"));
 }
 
 // Larger than one staging buffer, and more of them than there are.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "autograd/base/status.h"
+#include "autograd/kernels/matmul_precision.h"
 #include "autograd/tensor/allocator.h"
 #include "distributed/learner.h"
 #include "optim/optimizer.h"
@@ -121,6 +122,22 @@ TEST_P(CudaTrainingTest, GoesOnOnTheOtherDevice) {
 }
 
 INSTANTIATE_TEST_SUITE_P(IsLlama, CudaTrainingTest, testing::Bool());
+
+TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
+  ModelConfig model;
+  model.set_layers(1);
+  model.set_hidden_size(8);
+  model.set_num_heads(1);
+  model.set_context_length(kLength);
+  model.set_vocab_size(16);
+  for (const ComputeDType dtype : {TF32, F32, TF32, BF16}) {
+    TrainConfig config = ConfigOf(model, CPU);
+    config.set_compute_dtype(dtype);
+    const auto learner = Learner::Create(config, config.model());
+    NW_CHECK_OK(learner.status());
+    EXPECT_EQ(kernels::AllowTf32(), dtype == TF32);
+  }
+}
 
 }  // namespace
 }  // namespace nextword

@@ -28,12 +28,15 @@ TEST(DynamicLibraryTest, FindsTypedFunctions) {
 
 TEST(DynamicLibraryTest, SaysWhereItLookedAndWhatToDo) {
   setenv("CUDA_HOME", "/no/toolkit", 1);
+  setenv("XDG_CACHE_HOME", "/no/cache", 1);
   const auto library = DynamicLibrary::Load("libabsent.so.1");
   EXPECT_EQ(library.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(library.status().message(),
               AllOf(HasSubstr("libabsent.so.1 cannot be loaded"),
                     HasSubstr("/no/toolkit/lib64/libabsent.so.1"),
                     HasSubstr("/no/toolkit/lib/libabsent.so.1"),
+                    HasSubstr("/no/toolkit/../cudnn/lib/libabsent.so.1"),
+                    HasSubstr("/no/cache/nextword/cuda/nvidia/cudnn/lib/"),
                     HasSubstr("CUDA_HOME"), HasSubstr("LD_LIBRARY_PATH")));
 }
 

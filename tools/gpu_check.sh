@@ -154,8 +154,11 @@ elif [ -z "$sanitizer" ]; then
   skip "compute-sanitizer" "not found in PATH, CUDA_HOME or Python's packages"
 else
   for tool in memcheck racecheck initcheck; do
+    # Of our own kernels; the libraries' are NVIDIA's to check. One test runs out
+    # of memory on purpose.
     check "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      tests/cuda_test --gtest_brief=1
+      --kernel-name kernel_substring=nextword \
+      tests/cuda_test --gtest_brief=1 '--gtest_filter=-*OutOfMemory*'
   done
 fi
 

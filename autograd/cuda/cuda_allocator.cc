@@ -29,17 +29,22 @@ uint64_t PoolBytes(cudaMemPool_t pool, cudaMemPoolAttr attribute) {
 }  // namespace
 
 CudaAllocator& CudaAllocator::Get(int index) {
-  static auto* const allocators = [] {
-    auto* const all = new std::vector<CudaAllocator*>;
-    for (int i = 0; i < DeviceCount(DeviceType::kCuda); ++i) {
-      all->push_back(new CudaAllocator(Device::Cuda(i)));
-    }
-    return all;
-  }();
-  NW_CHECK(index >= 0 && index < static_cast<int>(allocators->size()))
+  // Each when it is first used: a GPU that nobody asked for may be out of
+  // order.
+  struct Slot {
+    std::once_flag once;
+    CudaAllocator* allocator = nullptr;
+  };
+  static auto* const slots =
+      new std::vector<Slot>(DeviceCount(DeviceType::kCuda));
+  NW_CHECK(index >= 0 && index < static_cast<int>(slots->size()))
       << "no device " << Device::Cuda(index) << " here, which has "
-      << allocators->size();
-  return *(*allocators)[index];
+      << slots->size();
+  Slot& slot = (*slots)[index];
+  std::call_once(slot.once, [&] {
+    slot.allocator = new CudaAllocator(Device::Cuda(index));
+  });
+  return *slot.allocator;
 }
 
 CudaAllocator::CudaAllocator(Device device) : device_(device) {
@@ -52,8 +57,17 @@ CudaAllocator::CudaAllocator(Device device) : device_(device) {
 void* CudaAllocator::Allocate(size_t bytes) {
   const cudaStream_t stream = StreamOf(device_);
   void* pointer = nullptr;
-  const cudaError_t error =
-      cudaMallocAsync(&pointer, std::max<size_t>(1, bytes), stream);
+  const auto allocate = [&] {
+    return cudaMallocAsync(&pointer, std::max<size_t>(1, bytes), stream);
+  };
+  cudaError_t error = allocate();
+  if (error == cudaErrorMemoryAllocation) {
+    // What the pool keeps may be in pieces that are too small.
+    cudaGetLastError();
+    NW_CUDA_CHECK(cudaStreamSynchronize(stream));
+    NW_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+    error = allocate();
+  }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (error == cudaErrorMemoryAllocation) FailForWantOf(bytes);
   NW_CUDA_CHECK(error);

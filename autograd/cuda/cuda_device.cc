@@ -2,9 +2,11 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
 #include "autograd/cuda/cuda_check.h"
 
@@ -26,6 +28,23 @@ int CountDevices() {
   return 0;
 }
 
+// "13.0" of CUDA's 13000.
+std::string VersionText(int version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
+std::string Describe(int index) {
+  cudaDeviceProp properties;
+  int driver = 0, runtime = 0;
+  NW_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  NW_CUDA_CHECK(cudaDriverGetVersion(&driver));
+  NW_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  return absl::StrCat(properties.name, ", compute capability ",
+                      properties.major, ".", properties.minor,
+                      ", driver for CUDA ", VersionText(driver), ", runtime ",
+                      VersionText(runtime));
+}
+
 CudaDevice& Get(Device device) {
   static auto* const devices =
       new std::vector<CudaDevice>(DeviceCount(DeviceType::kCuda));
@@ -44,7 +63,7 @@ CudaDevice& Get(Device device) {
 }
 
 [[maybe_unused]] const bool registered =
-    RegisterDeviceCount(DeviceType::kCuda, CountDevices);
+    RegisterDevices(DeviceType::kCuda, CountDevices, Describe);
 
 }  // namespace
 

@@ -13,18 +13,32 @@
 namespace nextword {
 namespace {
 
-std::string CudaHome() {
-  const char* const home = std::getenv("CUDA_HOME");
-  return home != nullptr && *home != '\0' ? home : "/usr/local/cuda";
+// The value of an environment variable, or `otherwise`.
+std::string Environment(const char* name, const std::string& otherwise) {
+  const char* const value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+// Where NVIDIA's packages for Python lie that tools/setup.sh --cuda installs.
+std::string Packages() {
+  const std::string home = absl::StrCat(Environment("HOME", ""), "/.cache");
+  return absl::StrCat(Environment("XDG_CACHE_HOME", home),
+                      "/nextword/cuda/nvidia");
 }
 
 }  // namespace
 
 absl::StatusOr<DynamicLibrary> DynamicLibrary::Load(const std::string& soname) {
-  const std::string home = CudaHome();
+  const std::string home = Environment("CUDA_HOME", "/usr/local/cuda");
+  const std::string packages = Packages();
   std::vector<std::string> errors;
-  for (const std::string& path : {soname, absl::StrCat(home, "/lib64/", soname),
-                                  absl::StrCat(home, "/lib/", soname)}) {
+  // In packages, cuDNN has a folder beside the toolkit's.
+  for (const std::string& folder :
+       {std::string(), absl::StrCat(home, "/lib64/"),
+        absl::StrCat(home, "/lib/"), absl::StrCat(home, "/../cudnn/lib/"),
+        absl::StrCat(packages, "/cu13/lib/"),
+        absl::StrCat(packages, "/cudnn/lib/")}) {
+    const std::string path = absl::StrCat(folder, soname);
     // Local: its symbols shall not meet those of another version.
     void* const handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle != nullptr) return DynamicLibrary(handle, path);

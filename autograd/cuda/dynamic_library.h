@@ -15,8 +15,9 @@ namespace nextword {
 class DynamicLibrary {
  public:
   // Loads `soname`, for instance "libcudnn.so.9", from where the dynamic linker
-  // looks, else from lib64 or lib of the toolkit: $CUDA_HOME, by default
-  // /usr/local/cuda. NotFound says what was tried and what can be done.
+  // looks, else from the toolkit, $CUDA_HOME or by default /usr/local/cuda,
+  // else from the packages that tools/setup.sh --cuda installs. NotFound says
+  // what was tried and what can be done.
   static absl::StatusOr<DynamicLibrary> Load(const std::string& soname);
 
   // The function `name` of type F. CHECKs that the library has it; its type is

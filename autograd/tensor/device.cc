@@ -1,26 +1,38 @@
 #include "autograd/tensor/device.h"
 
+#include "autograd/base/check.h"
+
 namespace nextword {
 namespace {
 
-using Counter = int (*)();
+struct Devices {
+  int (*count)() = nullptr;
+  std::string (*describe)(int index) = nullptr;
+};
 
-Counter& CounterOf(DeviceType type) {
-  static Counter counters[kNumDeviceTypes] = {[] { return 1; }};
-  return counters[static_cast<int>(type)];
+Devices& DevicesOf(DeviceType type) {
+  static Devices devices[kNumDeviceTypes] = {
+      {[] { return 1; }, [](int /*index*/) { return std::string(); }}};
+  return devices[static_cast<int>(type)];
 }
 
 }  // namespace
 
-bool IsBuiltFor(DeviceType type) { return CounterOf(type) != nullptr; }
+bool IsBuiltFor(DeviceType type) { return DevicesOf(type).count != nullptr; }
 
 int DeviceCount(DeviceType type) {
-  const Counter count = CounterOf(type);
-  return count == nullptr ? 0 : count();
+  return IsBuiltFor(type) ? DevicesOf(type).count() : 0;
 }
 
-bool RegisterDeviceCount(DeviceType type, int (*count)()) {
-  CounterOf(type) = count;
+std::string DescribeDevice(DeviceType type, int index) {
+  NW_CHECK(index >= 0 && index < DeviceCount(type))
+      << "there is no " << DeviceTypeName(type) << " device " << index;
+  return DevicesOf(type).describe(index);
+}
+
+bool RegisterDevices(DeviceType type, int (*count)(),
+                     std::string (*describe)(int index)) {
+  DevicesOf(type) = {count, describe};
   return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <ostream>
+#include <string>
 
 namespace nextword {
 
@@ -22,9 +23,16 @@ bool IsBuiltFor(DeviceType type);
 // Devices of a type that this machine has and this program can use: 1 CPU.
 int DeviceCount(DeviceType type);
 
+// What device `index` of a type is, with the versions of its driver and of its
+// libraries that this program has found; "" for a CPU. CHECKs that there is
+// one.
+std::string DescribeDevice(DeviceType type, int index);
+
 // Called while the program starts by the library of a type of device, with what
-// counts them. Returns true, so that it can initialise a static variable.
-bool RegisterDeviceCount(DeviceType type, int (*count)());
+// counts and describes them. Returns true, so that it can initialise a static
+// variable.
+bool RegisterDevices(DeviceType type, int (*count)(),
+                     std::string (*describe)(int index));
 
 struct Device {
   DeviceType type = DeviceType::kCpu;
