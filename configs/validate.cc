@@ -65,6 +65,7 @@ void CheckOptimizer(const OptimizerConfig& optimizer, ConfigErrors* errors) {
   checks.Positive("epsilon", optimizer.epsilon());
   checks.NotNegative("weight_decay", optimizer.weight_decay());
   checks.ShareBelowOne("momentum", optimizer.momentum());
+  checks.ShareBelowOne("muon_momentum", optimizer.muon_momentum());
   checks.NotNegative("clip_norm", optimizer.clip_norm());
 }
 

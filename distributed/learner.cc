@@ -39,7 +39,8 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
       model,
       {.micro_batch = config.batch().micro_batch(),
        .sequence_length = SequenceLength(config.batch(), model),
-       .moments = config.optimizer().kind() == ADAMW ? 2 : 1,
+       .moments = config.optimizer().kind() == SGD ? 1 : 2,
+       .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
        .gradient_buffers = GradientReducer::Buffers(config.batch().lanes()),
        .compute_dtype = ComputeDTypeOf(config)});
 }

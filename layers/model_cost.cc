@@ -114,7 +114,9 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   memory.weights = count.total() * kBytes;
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;
   memory.gradients = count.total() * kBytes * shape.gradient_buffers;
-  memory.moments = count.total() * kBytes * shape.moments;
+  const int64_t hidden = count.attention + count.feed_forward;
+  memory.moments = kBytes * ((count.total() - hidden) * shape.moments +
+                             hidden * shape.hidden_moments);
   memory.activations = tokens * (kept + bytes.Ends()) + passing;
   memory.program = kProgram;
   return memory;

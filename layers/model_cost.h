@@ -37,7 +37,8 @@ double TrainFlopsPerToken(const ModelConfig& model, int64_t sequence_length);
 struct TrainShape {
   int64_t micro_batch;
   int64_t sequence_length;
-  int moments;           // Of the optimizer, per parameter.
+  int moments;           // Of the optimizer, per parameter,
+  int hidden_moments;    // and per element of the blocks' matrices.
   int gradient_buffers;  // That the sum over lanes needs.
   DType compute_dtype;
 };

@@ -11,21 +11,26 @@ AdamW::AdamW(const OptimizerConfig& config, Parameters* parameters)
       m_(ZerosLike(parameters->values())),
       v_(ZerosLike(parameters->values())) {}
 
+void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
+               int64_t step, double learning_rate, double grad_scale,
+               Parameters* parameters, Tensor m, Tensor v) {
+  Tensor values = range.Of(parameters->values());
+  Tensor gradients = range.Of(parameters->gradients());
+  Tensor copies = range.CopiesOf(*parameters);
+  kernels::adamw(&values, &gradients, &m, &v, &copies,
+                 {.learning_rate = learning_rate,
+                  .beta1 = config.beta1(),
+                  .beta2 = config.beta2(),
+                  .epsilon = config.epsilon(),
+                  .weight_decay = range.matrices ? config.weight_decay() : 0,
+                  .grad_scale = grad_scale,
+                  .step = step + 1});
+}
+
 void AdamW::Step(int64_t step, double learning_rate, double grad_scale) {
-  kernels::AdamWParams params = {.learning_rate = learning_rate,
-                                 .beta1 = config_.beta1(),
-                                 .beta2 = config_.beta2(),
-                                 .epsilon = config_.epsilon(),
-                                 .weight_decay = 0,
-                                 .grad_scale = grad_scale,
-                                 .step = step + 1};
   for (const UpdateRange& range : ranges_) {
-    params.weight_decay = range.matrices ? config_.weight_decay() : 0;
-    Tensor values = range.Of(parameters_->values());
-    Tensor m = range.Of(m_), v = range.Of(v_);
-    Tensor gradients = range.Of(parameters_->gradients());
-    Tensor copies = range.CopiesOf(*parameters_);
-    kernels::adamw(&values, &gradients, &m, &v, &copies, params);
+    AdamWStep(config_, range, step, learning_rate, grad_scale, parameters_,
+              range.Of(m_), range.Of(v_));
   }
 }
 

@@ -10,6 +10,11 @@
 
 namespace nextword {
 
+// One update of a range, whose moments are m and v.
+void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
+               int64_t step, double learning_rate, double grad_scale,
+               Parameters* parameters, Tensor m, Tensor v);
+
 class AdamW : public Optimizer {
  public:
   AdamW(const OptimizerConfig& config, Parameters* parameters);

@@ -3,6 +3,7 @@
 #include "autograd/base/check.h"
 #include "autograd/tensor/memory_label.h"
 #include "optim/adamw.h"
+#include "optim/muon.h"
 #include "optim/sgd.h"
 
 namespace nextword {
@@ -13,6 +14,8 @@ std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerConfig& config,
   switch (config.kind()) {
     case ADAMW:
       return std::make_unique<AdamW>(config, parameters);
+    case MUON:
+      return std::make_unique<Muon>(config, parameters);
     case SGD:
       return std::make_unique<Sgd>(config, parameters);
   }

@@ -12,8 +12,9 @@
 
 namespace nextword {
 
-// Not thread-safe. Element-wise, so that a range of the buffers can be updated
-// anywhere with the same bits.
+// Not thread-safe. AdamW and SGD are element-wise, so that a range of the
+// buffers can be updated anywhere with the same bits; Muon updates whole
+// matrices.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;

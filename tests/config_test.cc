@@ -117,7 +117,7 @@ TEST(LoadTrainConfig, ReportsEveryErrorWithPlaceAndSuggestion) {
           "--set model.layer=6: model.layer: unknown field; did you mean "
           "layers?",
           "--set optimizer.kind=adam: optimizer.kind: is adam, wanted one of "
-          "ADAMW, SGD; did you mean ADAMW?",
+          "ADAMW, SGD, MUON; did you mean ADAMW?",
           "--set threads: wanted PATH=VALUE, seen no '='"));
 }
 

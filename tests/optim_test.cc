@@ -1,8 +1,10 @@
 // Optimizers and clipping against the same maths in plain loops of doubles.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +13,7 @@
 #include "autograd/parameters.h"
 #include "autograd/tensor/allocator.h"
 #include "optim/clip.h"
+#include "optim/muon.h"
 #include "optim/optimizer.h"
 #include "tests/testing.h"
 
@@ -204,6 +207,130 @@ INSTANTIATE_TEST_SUITE_P(, OptimTest, testing::Values(ADAMW, SGD),
                          [](const auto& info) {
                            return OptimizerKind_Name(info.param);
                          });
+
+// Singular values between 0.68 and 1.2: so |x' x - 1| is below 0.6 in each
+// direction, here those of random vectors.
+void ExpectNearlyOrthogonal(const Tensor& x) {
+  const bool tall = x.dim(0) > x.dim(1);
+  const int64_t size = std::min(x.dim(0), x.dim(1));
+  const Tensor v = RandomNormal({size, 8}, 7);
+  const Tensor wide = Cast(x, DType::kF64);
+  Tensor image = Empty({std::max(x.dim(0), x.dim(1)), 8}, DType::kF64);
+  kernels::matmul(wide, !tall, v, false, false, &image);
+  const std::vector<double> in = ToDoubles(v), out = ToDoubles(image);
+  for (int j = 0; j < 8; ++j) {
+    double in_norm = 0, out_norm = 0;
+    for (size_t i = j; i < in.size(); i += 8) in_norm += in[i] * in[i];
+    for (size_t i = j; i < out.size(); i += 8) out_norm += out[i] * out[i];
+    EXPECT_GT(std::sqrt(out_norm / in_norm), 0.68);
+    EXPECT_LT(std::sqrt(out_norm / in_norm), 1.2);
+  }
+}
+
+TEST(MuonTest, OrthogonalizesAnyShapeAndScale) {
+  for (const Shape& shape : {Shape{64, 200}, Shape{200, 64}, Shape{96, 33},
+                             Shape{1, 7}, Shape{40, 1}}) {
+    for (const double scale : {1e-8, 1.0, 1e8}) {
+      Tensor g = EmptyLike(RandomNormal(shape, 3, DType::kF32));
+      kernels::scale(RandomNormal(shape, 3, DType::kF32), scale, &g);
+      ExpectNearlyOrthogonal(Orthogonalize(g, DType::kF32));
+      ExpectNearlyOrthogonal(Orthogonalize(g, DType::kBF16));
+    }
+  }
+  EXPECT_THAT(Orthogonalize(Zeros({5, 9}, DType::kF32), DType::kF32),
+              HasBitsOf(Zeros({5, 9}, DType::kF32)));
+}
+
+// The orthogonal factor keeps the directions: of U S V' it is about U V'.
+TEST(MuonTest, OrthogonalFactorOfADiagonal) {
+  std::vector<double> diagonal(4 * 6), signs(4 * 6);
+  const double values[] = {3, -1, 0.5, -2};
+  for (int i = 0; i < 4; ++i) {
+    diagonal[i * 6 + i] = values[i];
+    signs[i * 6 + i] = values[i] < 0 ? -1 : 1;
+  }
+  EXPECT_THAT(Orthogonalize(FromVector(diagonal, {4, 6}), DType::kF64),
+              IsNear(FromVector(signs, {4, 6}), 0.35));
+}
+
+std::vector<NamedVariable> NamedLeaves(
+    const std::vector<std::pair<std::string, Shape>>& leaves) {
+  std::vector<NamedVariable> variables;
+  for (const auto& [name, shape] : leaves) {
+    variables.push_back(
+        {name, Variable(Tensor::Declared(shape, DType::kF64), true)});
+  }
+  return variables;
+}
+
+// A block's matrix by the formula, everything else as AdamW has it.
+TEST(MuonTest, MatricesOfBlocksAloneAreOrthogonalized) {
+  const std::vector<std::pair<std::string, Shape>> shapes = {
+      {"embed.weight", {6, 4}},       {"blocks.0.norm.weight", {4}},
+      {"blocks.0.up.weight", {8, 4}}, {"blocks.0.up.bias", {8}},
+      {"blocks.1.up.weight", {8, 4}}, {"head.weight", {6, 4}}};
+  const OptimizerConfig config = Config(MUON);
+  Parameters muon(NamedLeaves(shapes), DType::kF64, Device::Cpu());
+  Parameters adamw(NamedLeaves(shapes), DType::kF64, Device::Cpu());
+  for (Parameters* parameters : {&muon, &adamw}) {
+    Tensor values = parameters->values();
+    kernels::copy(RandomNormal(values.shape(), 1), &values);
+  }
+  const Tensor start = Clone(muon.values());
+  const auto by_muon = MakeOptimizer(config, &muon);
+  const auto by_adamw = MakeOptimizer(Config(ADAMW), &adamw);
+  std::vector<Tensor> momenta, values;
+  for (const Parameters::Entry& entry : muon.entries()) {
+    momenta.push_back(Zeros(entry.shape(), DType::kF64));
+    values.push_back(Clone(start.View(entry.offset, entry.shape())));
+  }
+  const auto combine = [](double a, const Tensor& x, double b,
+                          const Tensor& y) {
+    Tensor ax = EmptyLike(x), by = EmptyLike(x), sum = EmptyLike(x);
+    kernels::scale(x, a, &ax);
+    kernels::scale(y, b, &by);
+    kernels::add(ax, by, &sum);
+    return sum;
+  };
+  for (int step = 0; step < 3; ++step) {
+    const Tensor g = GradientsOf(step, muon.numel(), DType::kF64);
+    for (Parameters* parameters : {&muon, &adamw}) {
+      Tensor gradients = parameters->gradients();
+      kernels::copy(g, &gradients);
+    }
+    const double rate = LearningRate(step);
+    by_muon->Step(step, rate, kGradScale);
+    by_adamw->Step(step, rate, kGradScale);
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      const Parameters::Entry& entry = muon.entries()[i];
+      const Tensor gradient = g.View(entry.offset, entry.shape());
+      const double beta = config.muon_momentum();
+      momenta[i] = combine(beta, momenta[i], kGradScale, gradient);
+      const Tensor update = combine(beta, momenta[i], kGradScale, gradient);
+      if (entry.shape().rank() != 2) continue;
+      values[i] = combine(1 - rate * config.weight_decay(), values[i],
+                          -rate * 0.2 * std::sqrt(8.0),
+                          Orthogonalize(update, DType::kF64));
+    }
+  }
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const bool hidden = i == 2 || i == 4;
+    const Parameters::Entry& entry = adamw.entries()[i];
+    EXPECT_THAT(muon.entries()[i].variable.value(),
+                IsNear(hidden ? values[i] : entry.variable.value(), 1e-13))
+        << entry.name;
+  }
+  EXPECT_THAT(muon.gradients(), HasBitsOf(ZerosLike(muon.gradients())));
+
+  // Hidden matrices have one moment.
+  std::vector<std::string> names;
+  for (const NamedTensor& named : by_muon->State()) names.push_back(named.name);
+  EXPECT_THAT(names, ElementsAre("m.embed.weight", "m.blocks.0.norm.weight",
+                                 "m.blocks.0.up.weight", "m.blocks.0.up.bias",
+                                 "m.blocks.1.up.weight", "m.head.weight",
+                                 "v.embed.weight", "v.blocks.0.norm.weight",
+                                 "v.blocks.0.up.bias", "v.head.weight"));
+}
 
 TEST(ClipTest, NormIsThatOfAllElements) {
   EXPECT_EQ(GlobalNorm(FromVector<float>({3, -4}, {2})), 5);
