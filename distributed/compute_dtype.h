@@ -13,7 +13,8 @@ inline DType ComputeDTypeOf(const TrainConfig& config) {
   return config.compute_dtype() == BF16 ? DType::kBF16 : DType::kF32;
 }
 
-// Makes f32 products of this process as exact as the config wants them.
+// Makes f32 products of this process, from now on, as exact as the config wants
+// them: a process trains, or uses, one model.
 inline void SetMatmulPrecision(const TrainConfig& config) {
   kernels::SetAllowTf32(config.compute_dtype() == TF32);
 }

@@ -2,11 +2,14 @@
 
 namespace nextword {
 
-std::vector<UpdateRange> UpdateRanges(const Parameters& parameters) {
+std::vector<UpdateRange> UpdateRanges(const Parameters& parameters,
+                                      const Choice& choice) {
   std::vector<UpdateRange> ranges;
   for (const Parameters::Entry& entry : parameters.entries()) {
+    if (choice && !choice(entry)) continue;
     const int64_t end = entry.offset + entry.numel();
-    if (!ranges.empty() && ranges.back().matrices == entry.is_matrix()) {
+    if (!ranges.empty() && ranges.back().end == entry.offset &&
+        ranges.back().matrices == entry.is_matrix()) {
       ranges.back().end = end;
     } else {
       ranges.push_back({entry.offset, end, entry.is_matrix()});

@@ -4,6 +4,7 @@
 #define NEXTWORD_OPTIM_MOMENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,12 @@ struct UpdateRange {
   }
 };
 
-// The whole of the buffers, neighbours of a kind merged.
-std::vector<UpdateRange> UpdateRanges(const Parameters& parameters);
+// Which parameters; all of them if empty.
+using Choice = std::function<bool(const Parameters::Entry&)>;
+
+// The buffers' ranges of the chosen parameters, neighbours of a kind merged.
+std::vector<UpdateRange> UpdateRanges(const Parameters& parameters,
+                                      const Choice& choice = {});
 
 // Views of `moment` (flat), one per parameter, named PREFIX.parameter; appended
 // to `state`.

@@ -14,10 +14,12 @@ namespace {
 constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
 constexpr int kIterations = 5;
 
-// The matrices of the blocks; embeddings and the head are look-ups of rows.
-bool IsHiddenMatrix(const Parameters::Entry& entry) {
+// The matrices of the blocks are hidden; embeddings and the head, whose rows
+// stand for tokens, are not.
+bool IsHidden(const Parameters::Entry& entry) {
   return entry.shape().rank() == 2 && absl::StartsWith(entry.name, "blocks.");
 }
+bool IsNotHidden(const Parameters::Entry& entry) { return !IsHidden(entry); }
 
 // What gives an orthogonal matrix the root mean square of AdamW's updates (Liu
 // et al., section 2.2).
@@ -55,7 +57,7 @@ Tensor Normalized(const Tensor& x) {
   return y;
 }
 
-// op(a) op(b), square, of `like`'s dtype.
+// op(a) op(b) of this shape, of `like`'s dtype.
 Tensor Product(const Tensor& a, bool ta, const Tensor& b, bool tb,
                const Shape& shape, const Tensor& like) {
   Tensor y = Empty(shape, like.dtype(), like.device());
@@ -94,16 +96,9 @@ Muon::Muon(const OptimizerConfig& config, Parameters* parameters)
       parameters_(parameters),
       m_(ZerosLike(parameters->values())) {
   int64_t v_size = 0;
-  for (const Parameters::Entry& entry : parameters->entries()) {
-    if (IsHiddenMatrix(entry)) continue;
-    const int64_t end = entry.offset + entry.numel();
-    if (!ranges_.empty() && ranges_.back().end == entry.offset &&
-        ranges_.back().matrices == entry.is_matrix()) {
-      ranges_.back().end = end;
-    } else {
-      ranges_.push_back({{entry.offset, end, entry.is_matrix()}, v_size});
-    }
-    v_size += entry.numel();
+  for (const UpdateRange& range : UpdateRanges(*parameters, IsNotHidden)) {
+    ranges_.push_back({range, v_size});
+    v_size += range.end - range.begin;
   }
   v_ = Zeros({v_size}, m_.dtype(), m_.device());
 }
@@ -115,7 +110,7 @@ void Muon::Step(int64_t step, double learning_rate, double grad_scale) {
               range.Of(m_), v);
   }
   for (const Parameters::Entry& entry : parameters_->entries()) {
-    if (IsHiddenMatrix(entry)) UpdateMatrix(entry, learning_rate, grad_scale);
+    if (IsHidden(entry)) UpdateMatrix(entry, learning_rate, grad_scale);
   }
 }
 
@@ -129,8 +124,8 @@ void Muon::UpdateMatrix(const Parameters::Entry& entry, double learning_rate,
   const double beta = config_.muon_momentum();
   const Tensor scaled = Scaled(gradient, grad_scale);
   kernels::add(Scaled(momentum, beta), scaled, &momentum);
-  // Nesterov's: the momentum as the next gradient, if it were this one, leaves
-  // it.
+  // Nesterov's momentum looks one step ahead: as if the next gradient were this
+  // one.
   const bool narrow = parameters_->copies().defined();
   const Tensor update = Orthogonalize(Sum(Scaled(momentum, beta), scaled),
                                       narrow ? DType::kBF16 : gradient.dtype());
@@ -149,7 +144,7 @@ std::vector<NamedTensor> Muon::State() const {
   AppendViews(*parameters_, "m", m_, &state);
   int64_t offset = 0;
   for (const Parameters::Entry& entry : parameters_->entries()) {
-    if (IsHiddenMatrix(entry)) continue;
+    if (IsHidden(entry)) continue;
     state.push_back({"v." + entry.name, v_.View(offset, entry.shape())});
     offset += entry.numel();
   }

@@ -18,7 +18,8 @@ namespace nextword {
 // Approximately U V' of g = U S V', the orthogonal matrix next to it: five
 // Newton-Schulz iterations of the quintic polynomial that Jordan et al. chose,
 // which bring all singular values but the smallest between 0.7 and 1.2. g is
-// f32 [R, C]; products are of `dtype`, f32 or bf16. 0 for a matrix of zeros.
+// [R, C]; inputs of products are rounded to `dtype`, g's own or bf16. 0 for a
+// matrix of zeros.
 Tensor Orthogonalize(const Tensor& g, DType dtype);
 
 class Muon : public Optimizer {

@@ -123,15 +123,34 @@ TEST_P(CudaTrainingTest, GoesOnOnTheOtherDevice) {
 
 INSTANTIATE_TEST_SUITE_P(IsLlama, CudaTrainingTest, testing::Bool());
 
-TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
+ModelConfig TinyModel() {
   ModelConfig model;
   model.set_layers(1);
   model.set_hidden_size(8);
   model.set_num_heads(1);
   model.set_context_length(kLength);
   model.set_vocab_size(16);
+  return model;
+}
+
+TEST(MemoryTest, MomentsAreAsPredicted) {
+  for (const OptimizerKind kind : {ADAMW, SGD, MUON}) {
+    TrainConfig config = ConfigOf(TinyModel(), CPU);
+    config.mutable_optimizer()->set_kind(kind);
+    const auto learner = Learner::Create(config, config.model());
+    NW_CHECK_OK(learner.status());
+    int64_t bytes = 0;
+    for (const NamedTensor& named : (*learner)->optimizer().State()) {
+      bytes += named.tensor.numel() * static_cast<int64_t>(sizeof(float));
+    }
+    EXPECT_EQ(Learner::EstimateMemory(config, config.model()).moments, bytes)
+        << OptimizerKind_Name(kind);
+  }
+}
+
+TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
   for (const ComputeDType dtype : {TF32, F32, TF32, BF16}) {
-    TrainConfig config = ConfigOf(model, CPU);
+    TrainConfig config = ConfigOf(TinyModel(), CPU);
     config.set_compute_dtype(dtype);
     const auto learner = Learner::Create(config, config.model());
     NW_CHECK_OK(learner.status());

@@ -208,23 +208,36 @@ INSTANTIATE_TEST_SUITE_P(, OptimTest, testing::Values(ADAMW, SGD),
                            return OptimizerKind_Name(info.param);
                          });
 
-// Singular values between 0.68 and 1.2: so |x' x - 1| is below 0.6 in each
-// direction, here those of random vectors.
+// The largest eigenvalue of a symmetric matrix without negative ones, by power
+// iteration.
+double LargestEigenvalue(const Tensor& a) {
+  Tensor v = RandomNormal({a.dim(0), 1}, 7);
+  double norm = 0;
+  for (int i = 0; i < 300; ++i) {
+    Tensor next = EmptyLike(v);
+    kernels::matmul(a, false, v, false, false, &next);
+    norm = GlobalNorm(next);
+    if (norm == 0) return 0;
+    kernels::scale(next, 1 / norm, &v);
+  }
+  return norm;
+}
+
 void ExpectNearlyOrthogonal(const Tensor& x) {
+  constexpr double kLeast = 0.65, kMost = 1.25;  // Singular values.
   const bool tall = x.dim(0) > x.dim(1);
   const int64_t size = std::min(x.dim(0), x.dim(1));
-  const Tensor v = RandomNormal({size, 8}, 7);
   const Tensor wide = Cast(x, DType::kF64);
-  Tensor image = Empty({std::max(x.dim(0), x.dim(1)), 8}, DType::kF64);
-  kernels::matmul(wide, !tall, v, false, false, &image);
-  const std::vector<double> in = ToDoubles(v), out = ToDoubles(image);
-  for (int j = 0; j < 8; ++j) {
-    double in_norm = 0, out_norm = 0;
-    for (size_t i = j; i < in.size(); i += 8) in_norm += in[i] * in[i];
-    for (size_t i = j; i < out.size(); i += 8) out_norm += out[i] * out[i];
-    EXPECT_GT(std::sqrt(out_norm / in_norm), 0.68);
-    EXPECT_LT(std::sqrt(out_norm / in_norm), 1.2);
+  Tensor gram = Empty({size, size}, DType::kF64);
+  kernels::matmul(wide, tall, wide, !tall, false, &gram);
+  const double largest = LargestEigenvalue(gram);
+  EXPECT_LT(std::sqrt(largest), kMost);
+  // largest - gram has the smallest one's distance as its largest.
+  for (int64_t i = 0; i < size * size; ++i) {
+    double& entry = gram.data<double>()[i];
+    entry = (i % (size + 1) == 0 ? largest : 0) - entry;
   }
+  EXPECT_GT(std::sqrt(largest - LargestEigenvalue(gram)), kLeast);
 }
 
 TEST(MuonTest, OrthogonalizesAnyShapeAndScale) {

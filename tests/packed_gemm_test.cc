@@ -179,6 +179,42 @@ TEST_P(PackedGemmTest, EveryOrientationDTypeAndAddend) {
   }
 }
 
+// Rows and columns of a product are the same in a part of it, on any number of
+// threads.
+TEST_P(PackedGemmTest, BitsDependOnRowAndColumnAlone) {
+  constexpr int64_t kM = 1100, kN = 450, kK = 900;
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      const Tensor a =
+          RandomNormal(ta ? Shape{kK, kM} : Shape{kM, kK}, 1, DType::kBF16);
+      const Tensor b =
+          RandomNormal(tb ? Shape{kN, kK} : Shape{kK, kN}, 2, DType::kBF16);
+      const kernels::MatrixView<BFloat16> left = {a.data<BFloat16>(), a.dim(1),
+                                                  ta};
+      const kernels::MatrixView<BFloat16> right = {b.data<BFloat16>(), b.dim(1),
+                                                   tb};
+      const auto part = [&](int64_t i, int64_t j, int64_t m, int64_t n) {
+        Tensor c = Empty({m, n}, DType::kF32);
+        kernels::PackedGemm(kernels::PackedProduct<BFloat16, float>{
+            m, n, kK, left.At(i, 0), right.At(0, j), {}, c.data<float>()});
+        return c;
+      };
+      SetNumThreads(1);
+      const Tensor whole = part(0, 0, kM, kN);
+      SetNumThreads(3);
+      EXPECT_THAT(part(0, 0, kM, kN), HasBitsOf(whole));
+      const Tensor piece = part(7, 31, 70, 90);
+      for (int64_t i = 0; i < 70; ++i) {
+        for (int64_t j = 0; j < 90; ++j) {
+          ASSERT_EQ(piece.data<float>()[i * 90 + j],
+                    whole.data<float>()[(i + 7) * kN + j + 31]);
+        }
+      }
+    }
+  }
+  SetNumThreads(0);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     InstructionSets, PackedGemmTest,
     ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),

@@ -206,6 +206,21 @@ TEST_F(TrainerTest, SgdResumesToTheSameBits) {
   ExpectSameRun("whole", "resumed");
 }
 
+TEST_F(TrainerTest, MuonKeepsTheContract) {
+  for (const char* dtype : {"F32", "BF16"}) {
+    const std::vector<std::string> muon = {
+        "optimizer.kind=MUON", absl::StrCat("compute_dtype=", dtype)};
+    const std::string whole = absl::StrCat("whole_", dtype);
+    const std::string resumed = absl::StrCat("resumed_", dtype);
+    SetNumThreads(1);
+    ASSERT_TRUE(Run(Config(whole, muon)).ok());
+    SetNumThreads(2);
+    KillAfter(6, whole, resumed);
+    ASSERT_TRUE(Run(Config(resumed, muon), "auto").ok());
+    ExpectSameRun(whole, resumed);
+  }
+}
+
 TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
   const std::vector<std::string> bf16 = {"compute_dtype=BF16"};
   SetNumThreads(1);

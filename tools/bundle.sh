@@ -29,7 +29,8 @@ for file; do
     grep -vE '/(libc|libm|libdl|librt|libpthread|libcuda)\.so' |
     while read -r library; do
       # By the name that programs ask for, whatever it links to.
-      cp --dereference --no-clobber "$library" "$root/lib/"
+      [ -e "$root/lib/${library##*/}" ] ||
+        cp --dereference "$library" "$root/lib/"
     done
 done
 mv "$root/tools/"* "$root/"

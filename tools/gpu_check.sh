@@ -1,10 +1,11 @@
 #!/bin/bash
-# gpu_check.sh [--text 'FILES'] [--quick]: what this bundle does on this machine.
+# gpu_check.sh [--text 'FILES'] [--quick]: what this bundle does here.
 #
 # Runs the tests, trains a small model on the GPU and on the CPU, resumes it on
 # either, generates, measures, and looks at every access with compute-sanitizer;
 # prints one table. Exits with 0 when nothing failed. Without a GPU, what needs
-# one is skipped. FILES is the text to train on, by default the documentation.
+# one is skipped. FILES is the text to train on, as absolute paths, by default the
+# documentation.
 # --quick leaves out compute-sanitizer, which takes minutes.
 # What programs printed is in gpu_check/.
 set -uo pipefail
@@ -48,7 +49,7 @@ row() {
 check() {
   local name=$1 start=$SECONDS result=ok log
   shift
-  log=gpu_check/${name//[^A-Za-z0-9]/_}.log
+  log=gpu_check/$(printf '%02d' ${#rows[@]})${name//[^A-Za-z0-9]/_}.log
   "$@" >"$log" 2>&1 || result=FAILED
   local detail
   detail=$(tr '\r' '\n' <"$log" | grep -v '^ *$' | tail -n 1)
@@ -69,7 +70,8 @@ train() {  # RUN [OPTION...]
 
 # losses RUN: one a step.
 losses() {
-  sed -nE 's/.*"step":([0-9]+),"loss":([^,}]*).*/\1 \2/p' "runs/$1/metrics.jsonl"
+  sed -nE 's/.*"step":([0-9]+),"loss":([^,}]*).*/\1 \2/p' \
+    "runs/$1/metrics.jsonl"
 }
 
 # near RUN OTHER TOLERANCE: fails when some step's losses differ by more,
@@ -111,7 +113,12 @@ learns() {  # RUN FACTOR: the last loss is below FACTOR times the first.
 }
 
 check "version" ./nextword version
-if ./nextword version | grep -q '^devices.*cuda'; then gpu=yes; else gpu=no; fi
+gpu=no
+if ./nextword version | grep -q '^devices.*cuda'; then
+  gpu=yes
+elif [ -e /dev/nvidia0 ]; then
+  row "GPU" FAILED 0 "there is one, but no driver for it that is new enough"
+fi
 
 for test in tests/*_test; do
   check "${test#tests/}" "$test" --gtest_brief=1
@@ -142,7 +149,7 @@ if [ "$gpu" = yes ]; then
     --set compute_dtype=BF16 --set model.vocab_size=50304 \
     --set batch.lanes=1 --set batch.micro_batches=1 --set batch.micro_batch=16
 else
-  skip "GPU" "this machine has none that this program can use"
+  skip "training on a GPU" "no GPU"
 fi
 
 sanitizer=$(command -v compute-sanitizer ||
@@ -154,8 +161,8 @@ elif [ -z "$sanitizer" ]; then
   skip "compute-sanitizer" "not found in PATH, CUDA_HOME or Python's packages"
 else
   for tool in memcheck racecheck initcheck; do
-    # Of our own kernels; the libraries' are NVIDIA's to check. One test runs out
-    # of memory on purpose.
+    # Our own kernels; the libraries' are NVIDIA's to check. One test runs out of
+    # memory on purpose.
     check "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 \
       --kernel-name kernel_substring=nextword \
       tests/cuda_test --gtest_brief=1 '--gtest_filter=-*OutOfMemory*'

@@ -36,7 +36,11 @@ std::string VersionText(int version) {
 std::string Describe(int index) {
   cudaDeviceProp properties;
   int driver = 0, runtime = 0;
-  NW_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  const cudaError_t error = cudaGetDeviceProperties(&properties, index);
+  if (error != cudaSuccess) {  // Of a GPU that nobody need have asked for.
+    cudaGetLastError();
+    return absl::StrCat("out of order: ", cudaGetErrorName(error));
+  }
   NW_CUDA_CHECK(cudaDriverGetVersion(&driver));
   NW_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
   return absl::StrCat(properties.name, ", compute capability ",

@@ -24,8 +24,7 @@ bool IsBuiltFor(DeviceType type);
 int DeviceCount(DeviceType type);
 
 // What device `index` of a type is, with the versions of its driver and of its
-// libraries that this program has found; "" for a CPU. CHECKs that there is
-// one.
+// runtime; "" for a CPU. CHECKs that there is one.
 std::string DescribeDevice(DeviceType type, int index);
 
 // Called while the program starts by the library of a type of device, with what

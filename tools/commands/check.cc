@@ -73,6 +73,7 @@ void PrintCompute(const TrainConfig& config, const ModelConfig& model,
       layers::TrainFlopsPerToken(model, SequenceLength(config.batch(), model));
   const double tokens = static_cast<double>(config.steps()) *
                         TokensPerStep(config.batch(), model);
+  SetMatmulPrecision(config);
   const double peak = MeasureMatmulPeak(ComputeDTypeOf(config), device, 0.3);
   std::printf("Compute\n");
   Row("FLOPs per token", Scaled(per_token, "FLOP"));

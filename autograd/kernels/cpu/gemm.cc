@@ -7,8 +7,6 @@
 #include <map>
 #include <type_traits>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
@@ -236,7 +234,8 @@ template <typename T, typename U>
 bool PrefersPacked(int64_t batch, int64_t m, const Addends<U>& addends) {
   if (std::is_same_v<T, BFloat16>) return !LibraryIsAtItsBest();
   if (batch > 1 || m < kMinPackedRows) return false;
-  return !LibraryIsAtItsBest() || addends.bias || addends.residual;
+  if (addends.bias != nullptr || addends.residual != nullptr) return true;
+  return !LibraryIsAtItsBest() && PackedGemmIsFast();
 }
 
 // A product of no terms.

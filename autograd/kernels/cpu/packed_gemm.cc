@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/cpu/tile-inl.h"
 #include "autograd/kernels/cpu/transpose-inl.h"
@@ -146,9 +147,7 @@ Columns PackStrips(MatrixView<T> a, int64_t rows, int64_t depth,
     for (; i + kTileRows <= rows; i += kTileRows, to += depth * kTileRows) {
       Widen(from + i, kTileRows, to);
     }
-    if (i == rows) continue;
     Widen(from + i, rows - i, to);
-    std::fill(to + rows - i, to + kTileRows, 0.0f);
   }
   return {strips, kTileRows};
 }
@@ -302,6 +301,8 @@ void MultiplyBlock(const PackedProduct<T, U>& product, const Block& block) {
     if (product.addends.residual) ends.residual = product.addends.residual + at;
     multiply(product.c + at, n);
   } else {
+    NW_CHECK(!product.addends.itself && product.addends.residual == nullptr)
+        << "products in bf16 add a bias at most";
     const Tensor sums = Empty({block.rows(), block.columns()}, DType::kF32);
     multiply(sums.data<float>(), block.columns());
     for (int64_t i = 0; i < block.rows(); ++i) {
@@ -339,6 +340,8 @@ void Multiply(const PackedProduct<T, U>& product) {
       2.0 * static_cast<double>(m * n * product.k));
 }
 
+bool HasVectors() { return kLanes >= 8; }
+
 void MultiplyF32(const PackedProduct<float, float>& product) {
   Multiply(product);
 }
@@ -355,9 +358,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace nextword::kernels {
+HWY_EXPORT(HasVectors);
 HWY_EXPORT(MultiplyF32);
 HWY_EXPORT(MultiplyBf16);
 HWY_EXPORT(MultiplyBf16ToF32);
+
+bool PackedGemmIsFast() { return HWY_DYNAMIC_DISPATCH(HasVectors)(); }
 
 void PackedGemm(const PackedProduct<float, float>& product) {
   HWY_DYNAMIC_DISPATCH(MultiplyF32)(product);

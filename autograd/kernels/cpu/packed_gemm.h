@@ -1,8 +1,8 @@
 // Matrix products of our own, with float sums.
 //
-// Both matrices are packed into the order in which the arithmetic reads them,
-// so that no orientation and no stride is slow, addends go in where a tile of
-// the product leaves the registers, and bf16 matrices become float on the way.
+// Matrices are packed into the order in which the arithmetic reads them, so
+// that no orientation and no stride is slow, addends go in where a tile of the
+// product leaves the registers, and bf16 matrices become float on the way.
 // Thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_CPU_PACKED_GEMM_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_CPU_PACKED_GEMM_H_
@@ -24,6 +24,9 @@ struct PackedProduct {
 
 // Rows of c from which on packing b anew in each call pays.
 inline constexpr int64_t kMinPackedRows = 64;
+
+// Whether this machine has the vectors that make it fast.
+bool PackedGemmIsFast();
 
 // c = a b + addends, on all threads. The bits of c[i, j] depend on row i of a,
 // column j of b, their addends and k alone.
