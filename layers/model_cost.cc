@@ -96,9 +96,11 @@ double TrainFlopsPerToken(const ModelConfig& model, int64_t sequence_length) {
 TrainMemory EstimateTrainMemory(const ModelConfig& model,
                                 const TrainShape& shape) {
   constexpr int64_t kBytes = 4;
-  // Code, libraries with their buffers, and what allocation rounds up, as
-  // measured on small models.
-  constexpr int64_t kProgram = int64_t{76} << 20;
+  // Code, libraries, and what allocation rounds up, as measured on small
+  // models; and the buffers of oneDNN, whose products processors with AVX-512
+  // use.
+  constexpr int64_t kProgram = int64_t{30} << 20;
+  constexpr int64_t kProducts = int64_t{46} << 20;
   const ParameterCount count = CountParameters(model);
   const int64_t tokens = shape.micro_batch * shape.sequence_length;
   const TokenBytes bytes(model, shape.compute_dtype);
@@ -119,6 +121,7 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
                              hidden * shape.hidden_moments);
   memory.activations = tokens * (kept + bytes.Ends()) + passing;
   memory.program = kProgram;
+  if (__builtin_cpu_supports("avx512bw")) memory.program += kProducts;
   return memory;
 }
 
