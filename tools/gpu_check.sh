@@ -52,7 +52,7 @@ check() {
   log=gpu_check/$(printf '%02d' ${#rows[@]})${name//[^A-Za-z0-9]/_}.log
   "$@" >"$log" 2>&1 || result=FAILED
   local detail
-  detail=$(tr '\r' '\n' <"$log" | grep -v '^ *$' | tail -n 1)
+  detail=$(tr '\r' '\n' <"$log" | grep -av '^ *$' | tail -n 1)
   if [ "$result" = ok ] && grep -q '^\[  PASSED  \] 0 tests' "$log"; then
     result=skipped
   fi
