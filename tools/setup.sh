@@ -18,6 +18,7 @@ packages=(
   libabsl-dev libprotobuf-dev protobuf-compiler zlib1g-dev libxxhash-dev
   libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
   libpcre2-dev libgmock-dev
+  libgrpc++-dev protobuf-compiler-grpc libgloo-dev
   clang-format-14  # One version everywhere, or the check would differ.
 )
 if [ "$cuda" = yes ] && ! python3 -m pip --version >/dev/null 2>&1; then

@@ -1,6 +1,12 @@
 """A C++ protobuf library made with the installed protoc."""
 
-def cc_proto(name, src, imports = [], deps = [], visibility = None):
+def cc_proto(
+        name,
+        src,
+        imports = [],
+        deps = [],
+        grpc = False,
+        visibility = None):
     """Compiles one .proto file to a cc_library.
 
     Args:
@@ -8,6 +14,7 @@ def cc_proto(name, src, imports = [], deps = [], visibility = None):
       src: the .proto file.
       imports: labels of the .proto files that it imports.
       deps: the cc_proto libraries of those.
+      grpc: whether to make a library NAME_grpc, too, with the file's services.
       visibility: who may use the library.
     """
     stem = src[:-len(".proto")]
@@ -24,3 +31,22 @@ def cc_proto(name, src, imports = [], deps = [], visibility = None):
         visibility = visibility,
         deps = deps + ["//third_party:protobuf"],
     )
+    if grpc:
+        native.genrule(
+            name = name + "_grpc_gen",
+            srcs = [src] + imports,
+            outs = [stem + ".grpc.pb.cc", stem + ".grpc.pb.h"],
+            cmd = "protoc --grpc_out=$(GENDIR) --proto_path=. " +
+                  "--plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) " +
+                  "$(location " + src + ")",
+        )
+        native.cc_library(
+            name = name + "_grpc",
+            srcs = [stem + ".grpc.pb.cc"],
+            hdrs = [stem + ".grpc.pb.h"],
+            visibility = visibility,
+            deps = deps + [
+                ":" + name,
+                "//third_party:grpc",
+            ],
+        )
