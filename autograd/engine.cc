@@ -114,6 +114,7 @@ Gradients RunVjp(Node* node, const Tensor& gradient, const Stops& stops) {
   if (!gradient.defined()) return Gradients(node->inputs.size());
   Vjp::Uses uses;
   for (const NodePtr& input : node->inputs) {
+    for (const auto& hook : input->use_hooks) hook();
     uses.push_back(UseOf(input.get(), stops));
   }
   const trace::Span span("backward", node->op);

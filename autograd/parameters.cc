@@ -16,7 +16,7 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
     NW_CHECK(names.insert(leaf.name).second)
         << "two parameters are named " << leaf.name;
     entries_.push_back({leaf.name, leaf.variable, numel});
-    numel += leaf.variable.value().numel();
+    numel += leaf.variable.numel();
   }
   {
     const MemoryLabel label("weights");
@@ -24,7 +24,8 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
   }
   {
     const MemoryLabel label("gradients");
-    gradients_ = Zeros({numel}, dtype, device);
+    gradients_ = Empty({numel}, dtype, device);
+    Discard(gradients_);
   }
   for (Entry& entry : entries_) {
     const Shape& shape = entry.variable.shape();
@@ -33,15 +34,30 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
   }
 }
 
-void Parameters::ComputeIn(DType dtype) {
+std::vector<NamedTensor> Parameters::Views(const std::string& prefix,
+                                           const Tensor& flat) const {
+  std::vector<NamedTensor> views;
+  for (const Entry& entry : entries_) {
+    views.push_back(
+        {prefix + entry.name, flat.View(entry.offset, entry.shape())});
+  }
+  return views;
+}
+
+void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
   const bool narrow = dtype != values_.dtype();
   NW_CHECK(!narrow || dtype == DType::kBF16) << "computing in " << dtype;
   if (narrow) {
     if (!copies_.defined()) {
       const MemoryLabel label("weights");
       copies_ = Empty({numel()}, dtype, values_.device());
+      if (pieces.has_value()) Discard(copies_);
     }
-    kernels::copy(values_, &copies_);
+    const std::vector<FlatRange> all = {{0, numel()}};
+    for (const FlatRange& piece : pieces.has_value() ? *pieces : all) {
+      Tensor to = copies_.View(piece.begin, {piece.end - piece.begin});
+      kernels::copy(values_.View(piece.begin, to.shape()), &to);
+    }
   } else {
     copies_ = Tensor();
   }

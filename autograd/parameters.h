@@ -9,6 +9,7 @@
 #define NEXTWORD_AUTOGRAD_PARAMETERS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,14 @@ struct NamedVariable {
   Variable variable;
 };
 
+// Elements [begin, end) of the flat buffers.
+struct FlatRange {
+  int64_t begin, end;
+};
+
+// Ascending ranges of the flat buffers; nothing stands for all of them.
+using Pieces = std::optional<std::vector<FlatRange>>;
+
 class Parameters {
  public:
   struct Entry {
@@ -30,7 +39,7 @@ class Parameters {
     int64_t offset;  // Into the flat buffers, in elements.
 
     const Shape& shape() const { return variable.shape(); }
-    int64_t numel() const { return variable.value().numel(); }
+    int64_t numel() const { return variable.numel(); }
     bool is_matrix() const { return variable.shape().rank() >= 2; }
   };
 
@@ -53,10 +62,16 @@ class Parameters {
     return values_.View(entry.offset, entry.shape());
   }
 
+  // Views of `flat`, of the buffers' size, one per parameter, under the
+  // parameters' names with `prefix` before them.
+  std::vector<NamedTensor> Views(const std::string& prefix,
+                                 const Tensor& flat) const;
+
   // From now on matrices compute as `dtype`, which is that of values() or bf16,
   // with the values that they have. Again after values were changed by others
-  // than the optimizer.
-  void ComputeIn(DType dtype);
+  // than the optimizer. With `pieces`, only these elements are there, and are
+  // converted.
+  void ComputeIn(DType dtype, const Pieces& pieces = std::nullopt);
 
   void ZeroGradients();
 

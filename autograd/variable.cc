@@ -56,9 +56,15 @@ Node::~Node() {
 Variable::Variable(Tensor value, bool requires_grad)
     : node_(NewNode(std::move(value), requires_grad)) {}
 
-const Tensor& Variable::value() const {
+const Tensor& Variable::declared() const {
   NW_CHECK(defined()) << "value of an undefined Variable";
   return node_->value;
+}
+
+const Tensor& Variable::value() const {
+  const Tensor& value = declared();
+  for (const auto& hook : node_->use_hooks) hook();
+  return value;
 }
 
 bool Variable::requires_grad() const {
@@ -88,6 +94,11 @@ void Variable::AddAccumulatedHook(std::function<void()> hook) const {
   NW_CHECK(node_->is_leaf) << "AddAccumulatedHook on the result of "
                            << node_->op;
   node_->accumulated_hooks.push_back(std::move(hook));
+}
+
+void Variable::AddUseHook(std::function<void()> hook) const {
+  NW_CHECK(node_->is_leaf) << "AddUseHook on the result of " << node_->op;
+  node_->use_hooks.push_back(std::move(hook));
 }
 
 Variable Variable::Detach() const { return Variable(value()); }

@@ -70,10 +70,13 @@ class Variable {
   explicit Variable(Tensor value, bool requires_grad = false);
 
   bool defined() const { return node_ != nullptr; }
+  // Calls the use hooks first; what follows below does not.
   const Tensor& value() const;
-  const Shape& shape() const { return value().shape(); }
-  DType dtype() const { return value().dtype(); }
-  int64_t dim(int axis) const { return value().dim(axis); }
+  const Shape& shape() const { return declared().shape(); }
+  DType dtype() const { return declared().dtype(); }
+  Device device() const { return declared().device(); }
+  int64_t dim(int axis) const { return declared().dim(axis); }
+  int64_t numel() const { return declared().numel(); }
   bool requires_grad() const;
 
   // A leaf's gradient so far; undefined before the first Backward.
@@ -92,6 +95,10 @@ class Variable {
   // Called in Backward once this leaf has its sum of all gradients.
   void AddAccumulatedHook(std::function<void()> hook) const;
 
+  // Called before the elements of this leaf are read: by value(), and by
+  // Backward through ops that it went into.
+  void AddUseHook(std::function<void()> hook) const;
+
   // The same value without its history.
   Variable Detach() const;
 
@@ -101,6 +108,7 @@ class Variable {
   friend Variable Record(const char* op, Tensor y,
                          const std::vector<Variable>& inputs, Vjp vjp);
   explicit Variable(std::shared_ptr<Node> node) : node_(std::move(node)) {}
+  const Tensor& declared() const;
 
   std::shared_ptr<Node> node_;
 };
@@ -119,6 +127,7 @@ struct Node {
   Vjp vjp;
   std::vector<GradientHook> gradient_hooks;
   std::vector<std::function<void()>> accumulated_hooks;
+  std::vector<std::function<void()>> use_hooks;
 };
 
 // The result `y` of an op. Keeps inputs and vjp only when gradients are on and

@@ -1,6 +1,7 @@
 #include "layers/model_cost.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "absl/strings/match.h"
 #include "autograd/ops/loss.h"
@@ -67,7 +68,7 @@ ParameterCount CountParameters(const ModelConfig& model) {
   ParameterCount count;
   const Transformer transformer(model);
   for (const NamedVariable& leaf : transformer.NamedParameters()) {
-    const int64_t numel = leaf.variable.value().numel();
+    const int64_t numel = leaf.variable.numel();
     if (leaf.variable.shape().rank() < 2) {
       count.vectors += numel;
     } else if (absl::StrContains(leaf.name, ".attn.")) {
@@ -81,6 +82,27 @@ ParameterCount CountParameters(const ModelConfig& model) {
     }
   }
   return count;
+}
+
+int64_t MatrixSizes::SumOfLargest(int count) const {
+  int64_t sum = 0;
+  for (size_t i = 0; i < sizes.size() && i < static_cast<size_t>(count); ++i) {
+    sum += sizes[i];
+  }
+  return sum;
+}
+
+MatrixSizes LargestMatrices(const ModelConfig& model) {
+  MatrixSizes matrices;
+  const Transformer transformer(model);
+  for (const NamedVariable& leaf : transformer.NamedParameters()) {
+    if (leaf.variable.shape().rank() < 2) continue;
+    matrices.sizes.push_back(leaf.variable.numel());
+  }
+  std::sort(matrices.sizes.begin(), matrices.sizes.end(),
+            std::greater<int64_t>());
+  matrices.largest = matrices.SumOfLargest(1);
+  return matrices;
 }
 
 double TrainFlopsPerToken(const ModelConfig& model, int64_t sequence_length) {

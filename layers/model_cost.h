@@ -3,6 +3,7 @@
 #define NEXTWORD_LAYERS_MODEL_COST_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "autograd/tensor/dtype.h"
 #include "configs/train_config.pb.h"
@@ -55,6 +56,15 @@ struct TrainMemory {
     return weights + gradients + moments + activations + program;
   }
 };
+
+// Elements of the model's matrices, the largest first.
+struct MatrixSizes {
+  std::vector<int64_t> sizes;
+  int64_t largest = 0;
+
+  int64_t SumOfLargest(int count) const;
+};
+MatrixSizes LargestMatrices(const ModelConfig& model);
 
 TrainMemory EstimateTrainMemory(const ModelConfig& model,
                                 const TrainShape& shape);

@@ -25,16 +25,17 @@ std::vector<NamedVariable> Module::NamedParameters() const {
   return leaves;
 }
 
-void Module::Initialize(uint64_t seed) {
+void Module::Initialize(uint64_t seed, const std::function<void()>& filled) {
   ForEach("", [&](const std::string& name, const Declared& declared) {
     Tensor value = declared.variable.value();
     if (declared.init.std == 0) {
       kernels::fill(&value, declared.init.mean);
-      return;
+    } else {
+      NW_CHECK_EQ(declared.init.mean, 0) << "of parameter " << name;
+      const RandomKey key{.seed = seed, .step = Hash64(name)};
+      kernels::normal(&value, key, declared.init.std);
     }
-    NW_CHECK_EQ(declared.init.mean, 0) << "of parameter " << name;
-    const RandomKey key{.seed = seed, .step = Hash64(name)};
-    kernels::normal(&value, key, declared.init.std);
+    if (filled) filled();
   });
 }
 

@@ -9,6 +9,7 @@
 #define NEXTWORD_LAYERS_MODULE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,8 +38,8 @@ class Module {
   std::vector<NamedVariable> NamedParameters() const;
 
   // Fills all (allocated) parameters. A parameter's values follow from `seed`
-  // and its name alone.
-  void Initialize(uint64_t seed);
+  // and its name alone. Calls `filled` after each, in their order.
+  void Initialize(uint64_t seed, const std::function<void()>& filled = {});
 
  protected:
   Module() = default;

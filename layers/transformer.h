@@ -39,7 +39,7 @@ class Transformer : public Module {
   const ModelConfig& config() const { return config_; }
 
   // Where its weights are, and where it takes ids from.
-  Device device() const { return embed_.weight().value().device(); }
+  Device device() const { return embed_.weight().device(); }
 
  private:
   // [V, C].

@@ -4,12 +4,13 @@
 
 namespace nextword {
 
-AdamW::AdamW(const OptimizerConfig& config, Parameters* parameters)
+AdamW::AdamW(const OptimizerConfig& config, Parameters* parameters,
+             const Pieces& pieces)
     : config_(config),
       parameters_(parameters),
-      ranges_(UpdateRanges(*parameters)),
-      m_(ZerosLike(parameters->values())),
-      v_(ZerosLike(parameters->values())) {}
+      ranges_(UpdateRanges(*parameters, pieces)),
+      m_(ZerosPacked(*parameters, ranges_)),
+      v_(ZerosPacked(*parameters, ranges_)) {}
 
 void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
                int64_t step, double learning_rate, double grad_scale,
@@ -30,7 +31,7 @@ void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
 void AdamW::Step(int64_t step, double learning_rate, double grad_scale) {
   for (const UpdateRange& range : ranges_) {
     AdamWStep(config_, range, step, learning_rate, grad_scale, parameters_,
-              range.Of(m_), range.Of(v_));
+              range.OfPacked(m_), range.OfPacked(v_));
   }
 }
 
@@ -39,6 +40,10 @@ std::vector<NamedTensor> AdamW::State() const {
   AppendViews(*parameters_, "m", m_, &state);
   AppendViews(*parameters_, "v", v_, &state);
   return state;
+}
+
+std::vector<Moment> AdamW::Moments() const {
+  return {MomentOf("m", ranges_, m_), MomentOf("v", ranges_, v_)};
 }
 
 }  // namespace nextword

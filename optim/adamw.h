@@ -17,16 +17,18 @@ void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
 
 class AdamW : public Optimizer {
  public:
-  AdamW(const OptimizerConfig& config, Parameters* parameters);
+  AdamW(const OptimizerConfig& config, Parameters* parameters,
+        const Pieces& pieces);
 
   void Step(int64_t step, double learning_rate, double grad_scale) override;
   std::vector<NamedTensor> State() const override;
+  std::vector<Moment> Moments() const override;
 
  private:
   const OptimizerConfig config_;
   Parameters* const parameters_;
   const std::vector<UpdateRange> ranges_;
-  Tensor m_, v_;  // First and second moment, flat.
+  Tensor m_, v_;  // First and second moment of the ranges.
 };
 
 }  // namespace nextword

@@ -6,10 +6,22 @@
 
 namespace nextword {
 
+Tensor SquaresOf(const Tensor& gradients) {
+  const int64_t chunks =
+      (gradients.numel() + kernels::kSquaresChunk - 1) / kernels::kSquaresChunk;
+  Tensor squares = Empty({chunks}, DType::kF64, gradients.device());
+  kernels::sum_squares(gradients, &squares);
+  return squares;
+}
+
+double NormOf(const Tensor& squares) {
+  double sum = 0;
+  for (double square : ToVector<double>(squares)) sum += square;
+  return std::sqrt(sum);
+}
+
 double GlobalNorm(const Tensor& gradients) {
-  Tensor sum = Empty({1}, DType::kF64, gradients.device());
-  kernels::sum_squares(gradients, &sum);
-  return std::sqrt(ToScalar<double>(sum));
+  return NormOf(SquaresOf(gradients));
 }
 
 double ClipFactor(double norm, double max_norm) {

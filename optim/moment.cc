@@ -1,21 +1,60 @@
 #include "optim/moment.h"
 
+#include <algorithm>
+
+#include "autograd/kernels/kernels.h"
+
 namespace nextword {
 
 std::vector<UpdateRange> UpdateRanges(const Parameters& parameters,
+                                      const Pieces& pieces,
                                       const Choice& choice) {
-  std::vector<UpdateRange> ranges;
+  std::vector<UpdateRange> whole;
   for (const Parameters::Entry& entry : parameters.entries()) {
     if (choice && !choice(entry)) continue;
     const int64_t end = entry.offset + entry.numel();
-    if (!ranges.empty() && ranges.back().end == entry.offset &&
-        ranges.back().matrices == entry.is_matrix()) {
-      ranges.back().end = end;
+    if (!whole.empty() && whole.back().end == entry.offset &&
+        whole.back().matrices == entry.is_matrix()) {
+      whole.back().end = end;
     } else {
-      ranges.push_back({entry.offset, end, entry.is_matrix()});
+      whole.push_back({entry.offset, end, entry.is_matrix(), 0});
     }
   }
+  std::vector<UpdateRange> ranges;
+  int64_t packed = 0;
+  const auto add = [&](UpdateRange range, int64_t begin, int64_t end) {
+    range.begin = std::max(range.begin, begin);
+    range.end = std::min(range.end, end);
+    if (range.size() <= 0) return;
+    range.packed_begin = packed;
+    packed += range.size();
+    ranges.push_back(range);
+  };
+  for (const UpdateRange& range : whole) {
+    if (!pieces.has_value()) {
+      add(range, range.begin, range.end);
+      continue;
+    }
+    for (const FlatRange& piece : *pieces) add(range, piece.begin, piece.end);
+  }
   return ranges;
+}
+
+Tensor ZerosPacked(const Parameters& parameters,
+                   const std::vector<UpdateRange>& ranges) {
+  const int64_t size =
+      ranges.empty() ? 0 : ranges.back().packed_begin + ranges.back().size();
+  const Tensor& values = parameters.values();
+  return Zeros({size}, values.dtype(), values.device());
+}
+
+Moment MomentOf(const std::string& name, const std::vector<UpdateRange>& ranges,
+                const Tensor& packed) {
+  Moment moment{name, {}};
+  for (const UpdateRange& range : ranges) {
+    moment.parts.push_back({range.begin, range.OfPacked(packed)});
+  }
+  return moment;
 }
 
 void AppendViews(const Parameters& parameters, const std::string& prefix,

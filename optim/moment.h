@@ -10,6 +10,7 @@
 
 #include "autograd/parameters.h"
 #include "autograd/tensor/tensor.h"
+#include "optim/optimizer.h"
 
 namespace nextword {
 
@@ -18,9 +19,13 @@ namespace nextword {
 struct UpdateRange {
   int64_t begin, end;
   bool matrices;
+  // Where it begins in a buffer that has nothing but the ranges.
+  int64_t packed_begin;
 
-  Tensor Of(const Tensor& flat) const {
-    return flat.View(begin, {end - begin});
+  int64_t size() const { return end - begin; }
+  Tensor Of(const Tensor& flat) const { return flat.View(begin, {size()}); }
+  Tensor OfPacked(const Tensor& packed) const {
+    return packed.View(packed_begin, {size()});
   }
 
   // Undefined without copies.
@@ -33,9 +38,19 @@ struct UpdateRange {
 // Which parameters; all of them if empty.
 using Choice = std::function<bool(const Parameters::Entry&)>;
 
-// The buffers' ranges of the chosen parameters, neighbours of a kind merged.
+// The buffers' ranges of the chosen parameters, neighbours of a kind merged; of
+// each what lies in `pieces`.
 std::vector<UpdateRange> UpdateRanges(const Parameters& parameters,
+                                      const Pieces& pieces = {},
                                       const Choice& choice = {});
+
+// A buffer with room for nothing but `ranges`.
+Tensor ZerosPacked(const Parameters& parameters,
+                   const std::vector<UpdateRange>& ranges);
+
+// `packed`, which has nothing but `ranges`, as parts of the flat buffer.
+Moment MomentOf(const std::string& name, const std::vector<UpdateRange>& ranges,
+                const Tensor& packed);
 
 // Views of `moment` (flat), one per parameter, named PREFIX.parameter; appended
 // to `state`.

@@ -94,20 +94,14 @@ Tensor Orthogonalize(const Tensor& g, DType dtype) {
 Muon::Muon(const OptimizerConfig& config, Parameters* parameters)
     : config_(config),
       parameters_(parameters),
-      m_(ZerosLike(parameters->values())) {
-  int64_t v_size = 0;
-  for (const UpdateRange& range : UpdateRanges(*parameters, IsNotHidden)) {
-    ranges_.push_back({range, v_size});
-    v_size += range.end - range.begin;
-  }
-  v_ = Zeros({v_size}, m_.dtype(), m_.device());
-}
+      ranges_(UpdateRanges(*parameters, std::nullopt, IsNotHidden)),
+      m_(ZerosLike(parameters->values())),
+      v_(ZerosPacked(*parameters, ranges_)) {}
 
 void Muon::Step(int64_t step, double learning_rate, double grad_scale) {
-  for (const AdamWRange& range : ranges_) {
-    Tensor v = v_.View(range.v_offset, {range.end - range.begin});
+  for (const UpdateRange& range : ranges_) {
     AdamWStep(config_, range, step, learning_rate, grad_scale, parameters_,
-              range.Of(m_), v);
+              range.Of(m_), range.OfPacked(v_));
   }
   for (const Parameters::Entry& entry : parameters_->entries()) {
     if (IsHidden(entry)) UpdateMatrix(entry, learning_rate, grad_scale);

@@ -28,20 +28,15 @@ class Muon : public Optimizer {
 
   void Step(int64_t step, double learning_rate, double grad_scale) override;
   std::vector<NamedTensor> State() const override;
+  std::vector<Moment> Moments() const override { return {}; }
 
  private:
-  // A range of the flat buffers that AdamW updates, and where its second
-  // moments start, which hidden matrices do not have.
-  struct AdamWRange : UpdateRange {
-    int64_t v_offset;
-  };
-
   void UpdateMatrix(const Parameters::Entry& entry, double learning_rate,
                     double grad_scale);
 
   const OptimizerConfig config_;
   Parameters* const parameters_;
-  std::vector<AdamWRange> ranges_;
+  const std::vector<UpdateRange> ranges_;  // That AdamW updates.
   Tensor m_;  // Flat: the momentum of matrices, the first moment of others.
   Tensor v_;  // Of ranges_, one after the other.
 };

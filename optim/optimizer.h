@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "autograd/parameters.h"
@@ -11,6 +12,17 @@
 #include "configs/train_config.pb.h"
 
 namespace nextword {
+
+// A moment, a number for each element of the flat buffers, of which an
+// optimizer may have parts only.
+struct Moment {
+  struct Part {
+    int64_t begin;  // In the flat buffers.
+    Tensor values;  // Flat; shares memory with the optimizer.
+  };
+  std::string name;  // "m"
+  std::vector<Part> parts;
+};
 
 // Not thread-safe. AdamW and SGD are element-wise, so that a range of the
 // buffers can be updated anywhere with the same bits; Muon updates whole
@@ -25,13 +37,21 @@ class Optimizer {
   virtual void Step(int64_t step, double learning_rate, double grad_scale) = 0;
 
   // The moments, one tensor per moment and parameter, sharing memory with the
-  // optimizer: "m.blocks.0.attn.qkv.weight". What a checkpoint carries.
+  // optimizer: "m.blocks.0.attn.qkv.weight". What a checkpoint carries. Of an
+  // optimizer that updates all of the buffers.
   virtual std::vector<NamedTensor> State() const = 0;
+
+  // The moments as the parts that this optimizer has. Muon, which updates all,
+  // has State only.
+  virtual std::vector<Moment> Moments() const = 0;
 };
 
-// `parameters` outlives the optimizer. Moments start as zeros.
+// `parameters` outlives the optimizer. Moments start as zeros. It
+// updates and has moments for `pieces` only: the optimizer's part of ZeRO
+// (Rajbhandari et al. 2020).
 std::unique_ptr<Optimizer> MakeOptimizer(const OptimizerConfig& config,
-                                         Parameters* parameters);
+                                         Parameters* parameters,
+                                         const Pieces& pieces = {});
 
 }  // namespace nextword
 

@@ -4,16 +4,17 @@
 
 namespace nextword {
 
-Sgd::Sgd(const OptimizerConfig& config, Parameters* parameters)
+Sgd::Sgd(const OptimizerConfig& config, Parameters* parameters,
+         const Pieces& pieces)
     : config_(config),
       parameters_(parameters),
-      ranges_(UpdateRanges(*parameters)),
-      momentum_(ZerosLike(parameters->values())) {}
+      ranges_(UpdateRanges(*parameters, pieces)),
+      momentum_(ZerosPacked(*parameters, ranges_)) {}
 
 void Sgd::Step(int64_t /*step*/, double learning_rate, double grad_scale) {
   for (const UpdateRange& range : ranges_) {
     Tensor values = range.Of(parameters_->values());
-    Tensor momentum = range.Of(momentum_);
+    Tensor momentum = range.OfPacked(momentum_);
     Tensor gradients = range.Of(parameters_->gradients());
     Tensor copies = range.CopiesOf(*parameters_);
     kernels::sgd(&values, &gradients, &momentum, &copies, learning_rate,
@@ -26,6 +27,10 @@ std::vector<NamedTensor> Sgd::State() const {
   std::vector<NamedTensor> state;
   AppendViews(*parameters_, "momentum", momentum_, &state);
   return state;
+}
+
+std::vector<Moment> Sgd::Moments() const {
+  return {MomentOf("momentum", ranges_, momentum_)};
 }
 
 }  // namespace nextword

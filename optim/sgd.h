@@ -12,10 +12,12 @@ namespace nextword {
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const OptimizerConfig& config, Parameters* parameters);
+  Sgd(const OptimizerConfig& config, Parameters* parameters,
+      const Pieces& pieces);
 
   void Step(int64_t step, double learning_rate, double grad_scale) override;
   std::vector<NamedTensor> State() const override;
+  std::vector<Moment> Moments() const override;
 
  private:
   const OptimizerConfig config_;

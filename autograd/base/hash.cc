@@ -1,5 +1,6 @@
 #include "autograd/base/hash.h"
 
+#include "absl/strings/str_format.h"
 #include "autograd/base/check.h"
 #include "xxhash.h"
 
@@ -8,6 +9,8 @@ namespace nextword {
 uint64_t Hash64(absl::string_view bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
+
+std::string HexDigits(uint64_t hash) { return absl::StrFormat("%016x", hash); }
 
 struct StreamHash::State {
   XXH3_state_t* xxh = XXH3_createState();

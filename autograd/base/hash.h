@@ -5,12 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
 namespace nextword {
 
 uint64_t Hash64(absl::string_view bytes);
+
+// A hash as text: 16 hexadecimal digits.
+std::string HexDigits(uint64_t hash);
 
 // The hash of a stream of bytes: equal to Hash64 of them all at once.
 class StreamHash {

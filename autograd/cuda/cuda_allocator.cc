@@ -122,6 +122,10 @@ void CudaAllocator::Download(const void* from, void* host, size_t bytes) {
   Synchronize();
 }
 
+void CudaAllocator::Discard(void* pointer, size_t bytes) {
+  NW_CUDA_CHECK(cudaMemsetAsync(pointer, 0, bytes, StreamOf(device_)));
+}
+
 void CudaAllocator::Synchronize() {
   NW_CUDA_CHECK(cudaStreamSynchronize(StreamOf(device_)));
 }

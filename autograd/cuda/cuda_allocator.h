@@ -28,6 +28,7 @@ class CudaAllocator : public Allocator {
   void Free(void* pointer, size_t bytes) override;
   void Upload(const void* host, void* to, size_t bytes) override;
   void Download(const void* from, void* host, size_t bytes) override;
+  void Discard(void* pointer, size_t bytes) override;  // Keeps the memory.
   void Synchronize() override;
   int64_t Capacity() const override;
   AllocatorStats stats() const override;

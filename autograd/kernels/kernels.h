@@ -46,6 +46,8 @@ struct AdamWParams {
   int64_t step;         // Counts from 1, for the bias correction.
 };
 
+inline constexpr int64_t kSquaresChunk = 8192;
+
 #define NW_KERNEL(name, ...) \
   inline constinit Kernel<void(__VA_ARGS__)> name { #name }
 
@@ -81,7 +83,8 @@ NW_KERNEL(dropout, In x, double p, RandomKey key, Out y);
 
 // Reductions.
 NW_KERNEL(sum_to, In x, Out y);       // Sums what broadcasting repeated.
-NW_KERNEL(sum_squares, In x, Out y);  // y f64 [1]
+// Of chunks of kSquaresChunk elements; y f64 [ceil(n / kSquaresChunk)].
+NW_KERNEL(sum_squares, In x, Out y);
 NW_KERNEL(max_last, In x, Out y, Out index);     // [R, C] -> [R], i32 [R]
 NW_KERNEL(scatter_last, In index, In x, Out y);  // y[r, index[r]] = x[r]
 

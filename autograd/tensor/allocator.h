@@ -32,6 +32,10 @@ class Allocator {
   virtual void Upload(const void* host, void* to, size_t bytes) = 0;
   virtual void Download(const void* from, void* host, size_t bytes) = 0;
 
+  // Makes bytes zero and, where the device can, gives their memory back to the
+  // system until they are written to.
+  virtual void Discard(void* pointer, size_t bytes) = 0;
+
   // Waits until all work that the device was given is done.
   virtual void Synchronize() = 0;
 

@@ -1,9 +1,11 @@
 #include "autograd/tensor/cpu_allocator.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -72,6 +74,25 @@ void CpuAllocator::Upload(const void* host, void* to, size_t bytes) {
 
 void CpuAllocator::Download(const void* from, void* host, size_t bytes) {
   std::memcpy(host, from, bytes);
+}
+
+// The system takes whole pages; what reads them next finds zeros.
+void CpuAllocator::Discard(void* pointer, size_t bytes) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGE_SIZE));
+  char* const begin = static_cast<char*>(pointer);
+  char* const end = begin + bytes;
+  const auto up = [&](char* p) {
+    return p + (page - reinterpret_cast<uintptr_t>(p) % page) % page;
+  };
+  char* const first = up(begin);
+  char* const last = end - reinterpret_cast<uintptr_t>(end) % page;
+  const size_t whole = first < last ? static_cast<size_t>(last - first) : 0;
+  if (whole == 0 || madvise(first, whole, MADV_DONTNEED) != 0) {
+    std::memset(begin, 0, bytes);
+    return;
+  }
+  std::memset(begin, 0, static_cast<size_t>(first - begin));
+  std::memset(last, 0, static_cast<size_t>(end - last));
 }
 
 int64_t CpuAllocator::Capacity() const {

@@ -22,6 +22,7 @@ class CpuAllocator : public Allocator {
   void Free(void* pointer, size_t bytes) override;
   void Upload(const void* host, void* to, size_t bytes) override;
   void Download(const void* from, void* host, size_t bytes) override;
+  void Discard(void* pointer, size_t bytes) override;
   void Synchronize() override {}
   int64_t Capacity() const override;
   AllocatorStats stats() const override;

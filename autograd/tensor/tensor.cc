@@ -101,6 +101,10 @@ Tensor ToDevice(const Tensor& x, Device device) {
   return y;
 }
 
+void Discard(const Tensor& x) {
+  AllocatorFor(x.device()).Discard(x.raw_data(), x.size_bytes());
+}
+
 template <typename T>
 Tensor FromVector(const std::vector<T>& values, const Shape& shape,
                   Device device) {

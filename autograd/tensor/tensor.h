@@ -92,6 +92,10 @@ Tensor EmptyLike(const Tensor& other);
 // is the CPU.
 Tensor ToDevice(const Tensor& x, Device device);
 
+// Makes the elements of `x` zero and, where its device can, gives their memory
+// back to the system until they are written to.
+void Discard(const Tensor& x);
+
 // A tensor holding `values`; T is float, double or int32_t, here and below.
 template <typename T>
 Tensor FromVector(const std::vector<T>& values, const Shape& shape,

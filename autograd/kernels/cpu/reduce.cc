@@ -88,22 +88,20 @@ void SumTo(In x, Out y) {
 }
 
 void SumSquares(In x, Out y) {
+  NW_CHECK_EQ(y->numel(), NumChunks(x.numel(), kSquaresChunk)) << x;
   DispatchFloat(x.dtype(), "sum_squares", [&](auto tag) {
     using T = decltype(tag);
     const T* const px = x.data<T>();
     const int64_t n = x.numel();
-    std::vector<double> partial(NumChunks(n, kChunk));
-    ParallelForEach(partial.size(), [&](int64_t chunk) {
-      const T* const p = px + chunk * kChunk;
-      const int64_t count = std::min(kChunk, n - chunk * kChunk);
-      partial[chunk] = LaneSum<double>(count, [=](int64_t i) {
+    double* const py = y->data<double>();
+    ParallelForEach(y->numel(), [=](int64_t chunk) {
+      const T* const p = px + chunk * kSquaresChunk;
+      const int64_t count = std::min(kSquaresChunk, n - chunk * kSquaresChunk);
+      py[chunk] = LaneSum<double>(count, [=](int64_t i) {
         const double value = static_cast<ComputeType<T>>(p[i]);
         return value * value;
       });
     });
-    double total = 0;
-    for (double value : partial) total += value;
-    *y->data<double>() = total;
   });
 }
 

@@ -144,8 +144,10 @@ void SumTo(In x, Out y) {
 void SumSquares(In x, Out y) {
   DispatchF32OrBf16(x.dtype(), "sum_squares", [&](auto tag) {
     using T = decltype(tag);
-    SumOverElements<Square>(x.data<T>(), 1, x.numel(), y->data<double>(),
-                            y->device());
+    const int64_t chunks = y->numel();
+    Launch(y->device(), GridForRows(chunks, kSquaresChunk, y->device()),
+           SumElementsKernel<Square, T>, 1, x.numel(), chunks, kSquaresChunk,
+           x.data<T>(), y->data<double>());
   });
 }
 
