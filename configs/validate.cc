@@ -187,6 +187,19 @@ void CheckIntervals(const TrainConfig& config, ConfigErrors* errors) {
   FieldChecks("log", errors).AtLeast("every", config.log().every(), 1);
 }
 
+void CheckDistributed(const TrainConfig& config, ConfigErrors* errors) {
+  const DistributedConfig& distributed = config.distributed();
+  FieldChecks checks("distributed", errors);
+  checks.AtLeast("bucket_mb", distributed.bucket_mb(), 1);
+  checks.AtLeast("timeout_seconds", distributed.timeout_seconds(), 1);
+  if (distributed.sharding() != NONE && config.optimizer().kind() == MUON) {
+    checks.Fail("sharding",
+                absl::StrCat("is ", Sharding_Name(distributed.sharding()),
+                             ", but optimizer.kind MUON updates whole "
+                             "matrices, wanted NONE"));
+  }
+}
+
 void CheckWhatTrainNeeds(const TrainConfig& config, FieldChecks* checks) {
   if (config.run_dir().empty()) {
     checks->Fail("run_dir", "is empty, wanted the folder of the run");
@@ -215,6 +228,7 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
   CheckSchedule(config, &errors);
   CheckIntervals(config, &errors);
   CheckSample(config.sample(), &errors);
+  CheckDistributed(config, &errors);
   return errors.ToStatus();
 }
 

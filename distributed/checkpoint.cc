@@ -53,11 +53,13 @@ absl::Status WriteRecorded(
 
 absl::Status WriteTensors(const std::string& directory, const std::string& name,
                           absl::Span<const NamedTensor> tensors,
+                          const ElementWriter& elements,
                           CheckpointManifest* manifest) {
   return WriteRecorded(
       directory, name,
       [&](const ByteSink& sink) {
-        return WriteSafetensors(tensors, {{"format", "nextword"}}, sink);
+        return WriteSafetensors(tensors, {{"format", "nextword"}}, sink,
+                                elements);
       },
       manifest);
 }
@@ -90,10 +92,10 @@ absl::Status WriteFiles(const std::string& directory,
   CheckpointManifest manifest = ManifestOf(state);
   std::string config;
   google::protobuf::TextFormat::PrintToString(state.config, &config);
-  NW_RETURN_IF_ERROR(
-      WriteTensors(directory, kWeightsFile, state.weights, &manifest));
-  NW_RETURN_IF_ERROR(
-      WriteTensors(directory, kMomentsFile, state.moments, &manifest));
+  NW_RETURN_IF_ERROR(WriteTensors(directory, kWeightsFile, state.weights,
+                                  state.weight_writer, &manifest));
+  NW_RETURN_IF_ERROR(WriteTensors(directory, kMomentsFile, state.moments,
+                                  state.moment_writer, &manifest));
   NW_RETURN_IF_ERROR(
       WriteText(directory, kTokenizerFile, state.tokenizer, &manifest));
   NW_RETURN_IF_ERROR(WriteText(directory, kConfigFile, config, &manifest));
@@ -247,12 +249,17 @@ std::string Checkpoint::tokenizer_path() const {
   return Join(directory_, kTokenizerFile);
 }
 
-absl::Status Checkpoint::Read(absl::Span<const NamedTensor> weights,
-                              absl::Span<const NamedTensor> moments) const {
+absl::Status Checkpoint::Check(absl::Span<const NamedTensor> weights,
+                               absl::Span<const NamedTensor> moments) const {
   std::vector<std::string> errors;
   CompareTensors(weights_, weights, &errors);
   CompareTensors(moments_, moments, &errors);
-  NW_RETURN_IF_ERROR(ToStatus(directory_, errors));
+  return ToStatus(directory_, errors);
+}
+
+absl::Status Checkpoint::Read(absl::Span<const NamedTensor> weights,
+                              absl::Span<const NamedTensor> moments) const {
+  NW_RETURN_IF_ERROR(Check(weights, moments));
   NW_RETURN_IF_ERROR(ReadAll(weights_, weights));
   return ReadAll(moments_, moments);
 }
@@ -263,6 +270,16 @@ absl::Status Checkpoint::ReadWeights(
   CompareTensors(weights_, weights, &errors);
   NW_RETURN_IF_ERROR(ToStatus(directory_, errors));
   return ReadAll(weights_, weights);
+}
+
+absl::Status Checkpoint::ReadWeight(const std::string& name, int64_t first,
+                                    Tensor* into) const {
+  return weights_.ReadPart(name, first, into);
+}
+
+absl::Status Checkpoint::ReadMoment(const std::string& name, int64_t first,
+                                    Tensor* into) const {
+  return moments_.ReadPart(name, first, into);
 }
 
 }  // namespace nextword

@@ -35,8 +35,9 @@ struct CheckpointState {
   TrainConfig config;     // As the run was started.
   ModelConfig model;      // Resolved.
   std::map<std::string, std::string> versions;  // Library or machine: version.
-  std::vector<NamedTensor> weights;             // CPU tensors.
-  std::vector<NamedTensor> moments;
+  // With a writer, they may be declared only.
+  std::vector<NamedTensor> weights, moments;
+  ElementWriter weight_writer = {}, moment_writer = {};
 };
 
 // RUN/checkpoints, and the folder of one step in it.
@@ -65,13 +66,24 @@ class Checkpoint {
   const TrainConfig& config() const { return config_; }
   std::string tokenizer_path() const;
 
-  // Fills CPU tensors with what was saved under their names. First every name,
-  // dtype and shape is compared: one error lists all tensors that are missing,
-  // left over or of another shape, and then none has been written to.
-  // ReadWeights leaves the moments out of it, for a model that is only used.
+  // Compares every name, dtype and shape with what was saved. One error lists
+  // all tensors that are missing, left over or of another shape.
+  absl::Status Check(absl::Span<const NamedTensor> weights,
+                     absl::Span<const NamedTensor> moments) const;
+
+  // Fills the tensors with what was saved under their names, after Check: on an
+  // error none has been written to. ReadWeights leaves the moments out of it,
+  // for a model that is only used.
   absl::Status Read(absl::Span<const NamedTensor> weights,
                     absl::Span<const NamedTensor> moments) const;
   absl::Status ReadWeights(absl::Span<const NamedTensor> weights) const;
+
+  // The elements of a tensor from number `first` on, as many as the flat `into`
+  // has.
+  absl::Status ReadWeight(const std::string& name, int64_t first,
+                          Tensor* into) const;
+  absl::Status ReadMoment(const std::string& name, int64_t first,
+                          Tensor* into) const;
 
  private:
   Checkpoint(std::string directory, CheckpointManifest manifest,

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/file.h"
+#include "autograd/base/hash.h"
 #include "autograd/base/status.h"
 #include "configs/batch_config.h"
 #include "data/corpus.h"
@@ -115,6 +116,14 @@ absl::StatusOr<CorpusData> CorpusData::Open(const TrainConfig& config) {
   return CorpusData{std::move(tokenizer), files.tokenizer_path,
                     std::move(tokenizer_file), std::move(loader),
                     std::move(held_out)};
+}
+
+uint64_t CorpusData::fingerprint() const {
+  std::string checksums;
+  for (const TokenFile& file : loader.stream().files()) {
+    absl::StrAppend(&checksums, HexDigits(file.info().checksum), " ");
+  }
+  return Hash64(checksums);
 }
 
 }  // namespace nextword

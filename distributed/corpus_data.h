@@ -2,6 +2,7 @@
 #ifndef NEXTWORD_DISTRIBUTED_CORPUS_DATA_H_
 #define NEXTWORD_DISTRIBUTED_CORPUS_DATA_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -24,6 +25,9 @@ struct CorpusData {
   // when the config holds none out. Errors as above.
   static absl::StatusOr<std::optional<EvaluationSequences>> OpenHeldOut(
       const TrainConfig& config, const Tokenizer& tokenizer);
+
+  // Of the tokens that are trained on.
+  uint64_t fingerprint() const;
 
   Tokenizer tokenizer;
   std::string tokenizer_path;

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "data/evaluation_sequences.h"
+#include "distributed/collectives/communicator.h"
 #include "layers/transformer.h"
 
 namespace nextword {
@@ -20,12 +22,14 @@ struct Evaluation {
 };
 
 // The loss of `model` over the first `max_sequences` of `sequences` (0 for
-// all), `batch` of them at a time. With a part only, its bytes are taken in
-// proportion to its tokens. The result does not depend on `batch` beyond
-// rounding, and not at all on threads.
-Evaluation Evaluate(const layers::Transformer& model,
-                    const EvaluationSequences& sequences, int64_t batch,
-                    int64_t max_sequences);
+// all), `batch` of them at a time, which the ranks share. With a part only, its
+// bytes are taken in proportion to its tokens. The result does not depend on
+// `batch` beyond rounding, and not at all on threads or ranks. Error: another
+// rank is gone.
+absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
+                                    const EvaluationSequences& sequences,
+                                    int64_t batch, int64_t max_sequences,
+                                    Communicator* communicator);
 
 }  // namespace nextword
 

@@ -1,14 +1,20 @@
 #include "distributed/learner.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "autograd/base/status.h"
 #include "autograd/base/trace.h"
 #include "autograd/engine.h"
+#include "autograd/kernels/kernels.h"
 #include "autograd/tensor/allocator.h"
 #include "configs/batch_config.h"
 #include "distributed/device.h"
+#include "distributed/rendezvous/activity.h"
+#include "distributed/trained_model.h"
 #include "layers/model_cost.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
@@ -18,8 +24,9 @@ namespace {
 
 // Refuses what the device's memory cannot hold, before anything is allocated.
 absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
-                         Device device) {
-  const layers::TrainMemory need = Learner::EstimateMemory(config, model);
+                         Device device, int world_size) {
+  const layers::TrainMemory need =
+      Learner::EstimateMemory(config, model, world_size);
   const int64_t has = AllocatorFor(device).Capacity();
   if (need.total() <= has) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
@@ -31,85 +38,205 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
       has / 1e9));
 }
 
+Sharding ShardingOf(const TrainConfig& config, int world_size) {
+  return world_size > 1 ? config.distributed().sharding() : NONE;
+}
+
+ReducedGradients ReducedGradientsOf(Sharding sharding) {
+  if (sharding == NONE) return ReducedGradients::kWhole;
+  return sharding == OPTIMIZER ? ReducedGradients::kPieces
+                               : ReducedGradients::kPiecesOnly;
+}
+
+int64_t BucketElements(const TrainConfig& config) {
+  return int64_t{config.distributed().bucket_mb()} << 18;
+}
+
+absl::Status CheckLanes(int lanes, int world_size) {
+  if (std::has_single_bit(static_cast<unsigned>(world_size)) &&
+      world_size <= lanes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "batch.lanes: is %d, and the job has %d ranks; wanted ranks that are a "
+      "power of two and at most as many as lanes, which they divide",
+      lanes, world_size));
+}
+
 }  // namespace
 
 layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
-                                            const ModelConfig& model) {
-  return layers::EstimateTrainMemory(
-      model,
-      {.micro_batch = config.batch().micro_batch(),
-       .sequence_length = SequenceLength(config.batch(), model),
-       .moments = config.optimizer().kind() == SGD ? 1 : 2,
-       .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
-       .gradient_buffers = GradientReducer::Buffers(config.batch().lanes()),
-       .compute_dtype = ComputeDTypeOf(config)});
+                                            const ModelConfig& model,
+                                            int world_size) {
+  const int lanes = config.batch().lanes() / world_size;
+  layers::TrainMemory memory = layers::EstimateTrainMemory(
+      model, {.micro_batch = config.batch().micro_batch(),
+              .sequence_length = SequenceLength(config.batch(), model),
+              .moments = config.optimizer().kind() == SGD ? 1 : 2,
+              .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
+              .gradient_buffers = GradientReducer::Buffers(lanes),
+              .compute_dtype = ComputeDTypeOf(config)});
+  if (world_size == 1) return memory;
+  const Sharding sharding = ShardingOf(config, world_size);
+  // What a bucket's pieces from all ranks take.
+  const int64_t bucket = 4 * BucketElements(config);
+  const layers::MatrixSizes matrices = layers::LargestMatrices(model);
+  if (sharding >= OPTIMIZER) memory.moments /= world_size;
+  if (sharding >= GRADIENTS) {
+    const int64_t buffer = memory.gradients / GradientReducer::Buffers(lanes);
+    memory.gradients /= world_size;
+    // Backward fills buckets while others are on their way.
+    memory.gradients +=
+        config.batch().micro_batches() > 1
+            ? buffer
+            : std::min(buffer, 4 * matrices.largest + 2 * bucket);
+  }
+  if (sharding >= PARAMETERS) {
+    const int64_t width = ComputeDTypeOf(config) == DType::kBF16 ? 2 : 4;
+    memory.weights =
+        std::min(memory.weights,
+                 memory.weights / world_size +
+                     width * matrices.SumOfLargest(WeightShards::kMatrices));
+  }
+  memory.gradients += bucket;
+  return memory;
 }
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
-    const TrainConfig& config, const ModelConfig& model) {
+    const TrainConfig& config, const ModelConfig& model,
+    Communicator* communicator) {
+  const int world_size = communicator->world_size();
+  NW_RETURN_IF_ERROR(CheckLanes(config.batch().lanes(), world_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
-  NW_RETURN_IF_ERROR(CheckMemory(config, model, device));
-  return std::unique_ptr<Learner>(new Learner(config, model, device));
+  NW_RETURN_IF_ERROR(CheckMemory(config, model, device, world_size));
+  return std::unique_ptr<Learner>(
+      new Learner(config, model, device, communicator));
 }
 
 Learner::Learner(const TrainConfig& config, const ModelConfig& model,
-                 Device device)
+                 Device device, Communicator* communicator)
     : config_(config),
+      communicator_(communicator),
+      sharding_(ShardingOf(config, communicator->world_size())),
       model_(model),
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
                                                DType::kF32, device)),
-      optimizer_(MakeOptimizer(config.optimizer(), parameters_.get())),
-      reducer_(std::make_unique<GradientReducer>(parameters_.get())) {
+      reducer_(std::make_unique<GradientReducer>(
+          GradientReducer::Options{.lanes = config.batch().lanes(),
+                                   .bucket_elements = BucketElements(config),
+                                   .result = ReducedGradientsOf(sharding_)},
+          parameters_.get(), communicator)),
+      optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
+                               UpdatedPieces())) {
   SetMatmulPrecision(config);
+  if (sharding_ == PARAMETERS) {
+    shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
+                                             parameters_.get(), communicator);
+  }
 }
 
-void Learner::Initialize() {
-  model_.Initialize(config_.seed());
-  parameters_->ComputeIn(compute_dtype());
+Pieces Learner::UpdatedPieces() const {
+  return sharding_ == NONE ? std::nullopt : Pieces(reducer_->pieces());
 }
 
-void Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
-  parameters_->ComputeIn(compute_dtype());
+ShardedTensors Learner::Weights() const {
+  if (has_whole_weights()) {
+    return ShardedTensors(NamedWeights(*parameters_), communicator_);
+  }
+  Moment weights{"", {}};
+  for (const FlatRange& piece : reducer_->pieces()) {
+    weights.parts.push_back(
+        {piece.begin,
+         parameters_->values().View(piece.begin, {piece.end - piece.begin})});
+  }
+  return ShardedTensors(*parameters_, {std::move(weights)}, reducer_->buckets(),
+                        communicator_);
+}
+
+ShardedTensors Learner::Moments() const {
+  if (sharding_ == NONE) {
+    return ShardedTensors(optimizer_->State(), communicator_);
+  }
+  return ShardedTensors(*parameters_, optimizer_->Moments(),
+                        reducer_->buckets(), communicator_);
+}
+
+absl::Status Learner::status() const {
+  return shards_ == nullptr ? absl::OkStatus() : shards_->status();
+}
+
+absl::Status Learner::Initialize() {
+  if (shards_ == nullptr) {
+    model_.Initialize(config_.seed());
+  } else {
+    // A whole model may be more than this rank's memory holds.
+    auto entry = parameters_->entries().begin();
+    model_.Initialize(config_.seed(), [&] {
+      if (entry->is_matrix()) shards_->Discard(*entry);
+      ++entry;
+    });
+  }
+  return ResumeAt(0, 0);
+}
+
+absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
   step_ = step;
   next_sequence_ = next_sequence;
+  if (shards_ == nullptr) {
+    parameters_->ComputeIn(compute_dtype());
+    return absl::OkStatus();
+  }
+  parameters_->ComputeIn(compute_dtype(), UpdatedPieces());
+  return shards_->Share();
 }
 
 absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read) {
   const trace::Span span("step", "step");
-  const LossSum loss = SumGradients(read);
-  NW_ASSIGN_OR_RETURN(const StepResult result, Update(loss));
+  SetActivityStep(step_ + 1);
+  if (shards_ != nullptr) shards_->BeginStep();
+  absl::StatusOr<LossSum> loss = SumGradients(read);
+  NW_RETURN_IF_ERROR(status());
+  NW_RETURN_IF_ERROR(loss.status());
+  NW_ASSIGN_OR_RETURN(const StepResult result, Update(*loss));
   ++step_;
   next_sequence_ += SequencesPerStep(config_.batch());
   return result;
 }
 
-LossSum Learner::SumGradients(const BatchReader& read) {
+absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read) {
   const BatchConfig& batch = config_.batch();
+  const int64_t lane_sequences =
+      int64_t{batch.micro_batches()} * batch.micro_batch();
   // The gradients are zero: at first, and after every update.
-  int64_t sequence = 0;  // Within the step.
-  for (int lane = 0; lane < batch.lanes(); ++lane) {
+  for (int i = 0; i < reducer_->lanes(); ++i) {
+    const int64_t first = reducer_->LaneOf(i) * lane_sequences;
     LossSum lane_loss;
-    for (int i = 0; i < batch.micro_batches(); ++i) {
-      lane_loss.Add(AddMicroBatch(sequence, read));
-      sequence += batch.micro_batch();
+    for (int m = 0; m < batch.micro_batches(); ++m) {
+      const bool last = m + 1 == batch.micro_batches();
+      lane_loss.Add(AddMicroBatch(first + m * batch.micro_batch(), last, read));
     }
     const trace::Span span("step", "reduce");
-    reducer_->FinishLane(lane_loss, batch.lanes());
+    reducer_->FinishLane(lane_loss);
   }
+  const trace::Span span("step", "reduce");
   return reducer_->Finish();
 }
 
-LossSum Learner::AddMicroBatch(int64_t first_in_step, const BatchReader& read) {
+LossSum Learner::AddMicroBatch(int64_t first_in_step, bool last,
+                               const BatchReader& read) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   const Variable loss = Forward(batch, first_in_step);
   const LossSum sum{ToScalar<float>(loss.value()), batch.CountTargets()};
   const trace::Span span("step", "backward");
+  const ActivityScope activity("backward");
+  if (last) reducer_->BeforeLastBackward();
   Backward(loss);
   return sum;
 }
 
 Batch Learner::ReadBatch(uint64_t first, const BatchReader& read) const {
   const trace::Span span("step", "data");
+  const ActivityScope activity("data read");
   Batch batch(config_.batch().micro_batch(),
               SequenceLength(config_.batch(), config_.model()),
               config_.data().document_mask());
@@ -119,6 +246,7 @@ Batch Learner::ReadBatch(uint64_t first, const BatchReader& read) const {
 
 Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
   const trace::Span span("step", "forward");
+  const ActivityScope activity("forward");
   layers::ForwardContext context;
   context.dropout = config_.model().dropout();
   context.random = {.seed = config_.seed(),
@@ -129,9 +257,12 @@ Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
 
 absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
   const trace::Span span("step", "update");
+  const ActivityScope activity("update");
   // Gradients are those of the sum; the update wants those of the mean.
   const double mean = 1.0 / static_cast<double>(loss.tokens);
-  const double norm = GlobalNorm(parameters_->gradients()) * mean;
+  NW_ASSIGN_OR_RETURN(const double sum_norm,
+                      Norm(parameters_->gradients(), sharding_ != NONE));
+  const double norm = sum_norm * mean;
   // Where the loss is finite, gradients need not be, and would end in weights.
   if (!std::isfinite(loss.nats) || !std::isfinite(norm) || loss.tokens == 0) {
     return absl::DataLossError(absl::StrFormat(
@@ -144,7 +275,38 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
       config_.optimizer().learning_rate() *
       LearningRateFactor(config_.schedule(), config_.steps(), step_);
   optimizer_->Step(step_, learning_rate, clip * mean);
+  NW_RETURN_IF_ERROR(ShareWeights());
   return StepResult{loss.nats * mean, norm, learning_rate};
+}
+
+// Of a flat buffer, of which this rank has all or its pieces.
+absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
+  if (!pieces) return GlobalNorm(flat);
+  const int64_t chunk = kernels::kSquaresChunk;
+  Tensor squares =
+      Zeros({(flat.numel() + chunk - 1) / chunk}, DType::kF64, flat.device());
+  for (const FlatRange& piece : reducer_->pieces()) {
+    const Tensor mine =
+        SquaresOf(flat.View(piece.begin, {piece.end - piece.begin}));
+    Tensor place = squares.View(piece.begin / chunk, {mine.numel()});
+    kernels::copy(mine, &place);
+  }
+  NW_RETURN_IF_ERROR(reducer_->Complete(squares));
+  return NormOf(squares);
+}
+
+absl::StatusOr<double> Learner::WeightNorm() const {
+  return Norm(parameters_->values(), !has_whole_weights());
+}
+
+// After each rank has updated what it updates.
+absl::Status Learner::ShareWeights() {
+  if (sharding_ == NONE) return absl::OkStatus();
+  Discard(parameters_->gradients());
+  if (shards_ != nullptr) return shards_->Share();
+  NW_RETURN_IF_ERROR(reducer_->AllGather(parameters_->values()));
+  parameters_->ComputeIn(compute_dtype());
+  return absl::OkStatus();
 }
 
 }  // namespace nextword

@@ -1,9 +1,10 @@
 // The learner: a model and all that turns batches into better weights.
 //
 // It owns model, weights, gradients and moments, and takes one optimizer step
-// at a time. Its result is a function of config, state and batches: not of
-// threads. Where batches come from, and what happens between steps, is the
-// caller's business. Not thread-safe.
+// at a time, together with those of the other ranks, each of which computes
+// some of the step's lanes. Its result is a function of config, state and
+// batches: not of threads, nor of ranks. Where batches come from, and what
+// happens between steps, is the caller's business. Not thread-safe.
 #ifndef NEXTWORD_DISTRIBUTED_LEARNER_H_
 #define NEXTWORD_DISTRIBUTED_LEARNER_H_
 
@@ -16,8 +17,11 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/batch.h"
+#include "distributed/collectives/communicator.h"
 #include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
+#include "distributed/sharded_tensors.h"
+#include "distributed/weight_shards.h"
 #include "layers/model_cost.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
@@ -35,25 +39,29 @@ class Learner {
     double learning_rate;
   };
 
-  // Allocates all of it; `model` is resolved. Moments are zeros, weights
-  // undefined: Initialize them or read a checkpoint into them. Error: this
-  // machine lacks the config's device, or its memory cannot hold it.
+  // Allocates all of it; `model` is resolved, `communicator` outlives it.
+  // Moments are zeros, weights undefined: Initialize them or read a checkpoint
+  // into them. Error: this machine lacks the config's device, or its memory
+  // cannot hold it, or the lanes cannot be divided among the ranks.
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
-      const TrainConfig& config, const ModelConfig& model);
+      const TrainConfig& config, const ModelConfig& model,
+      Communicator* communicator);
 
-  // What it takes, of `model`, resolved.
+  // What it takes of each rank, of `model`, resolved.
   static layers::TrainMemory EstimateMemory(const TrainConfig& config,
-                                            const ModelConfig& model);
+                                            const ModelConfig& model,
+                                            int world_size);
 
-  // Random weights of the config's seed.
-  void Initialize();
+  // Random weights of the config's seed. Collective.
+  absl::Status Initialize();
 
   // Goes on after `step` steps, with sequence `next_sequence`; the checkpoint's
-  // weights and moments are in place.
-  void ResumeAt(int64_t step, uint64_t next_sequence);
+  // weights and moments are in place. Collective.
+  absl::Status ResumeAt(int64_t step, uint64_t next_sequence);
 
   // One step on the sequences that come next. Error: loss or gradients are not
-  // finite; weights and moments are then as before. In a trace, the step and
+  // finite, on all ranks alike, or another rank is gone; weights and moments
+  // are then as before. In a trace, the step and
   // its phases (data, forward, backward, reduce, update) are spans of category
   // "step".
   absl::StatusOr<StepResult> Step(const BatchReader& read);
@@ -65,21 +73,45 @@ class Learner {
   const layers::Transformer& model() const { return model_; }
   const Parameters& parameters() const { return *parameters_; }
   const Optimizer& optimizer() const { return *optimizer_; }
+  // Weights and moments as checkpoints have them. Once they are restored,
+  // ResumeAt.
+  ShardedTensors Weights() const;
+  ShardedTensors Moments() const;
+
+  // The L2 norm of the weights; infinite or no number when one of them is.
+  // Collective with sharded weights.
+  absl::StatusOr<double> WeightNorm() const;
+
+  // Whether every rank has all weights. If not, a forward pass is collective,
+  // and what it gives is of no use once this is an error.
+  bool has_whole_weights() const { return shards_ == nullptr; }
+  absl::Status status() const;
+
+  const GradientReducer& reducer() const { return *reducer_; }
 
  private:
-  Learner(const TrainConfig& config, const ModelConfig& model, Device device);
+  Learner(const TrainConfig& config, const ModelConfig& model, Device device,
+          Communicator* communicator);
 
-  LossSum SumGradients(const BatchReader& read);
-  LossSum AddMicroBatch(int64_t first_in_step, const BatchReader& read);
+  absl::StatusOr<LossSum> SumGradients(const BatchReader& read);
+  LossSum AddMicroBatch(int64_t first_in_step, bool last,
+                        const BatchReader& read);
   Batch ReadBatch(uint64_t first, const BatchReader& read) const;
   Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
+  absl::StatusOr<double> Norm(const Tensor& flat, bool pieces) const;
+  absl::Status ShareWeights();
+  // This rank's, where it does not update all weights.
+  Pieces UpdatedPieces() const;
 
   const TrainConfig config_;
+  Communicator* const communicator_;
+  const Sharding sharding_;  // NONE for one rank.
   layers::Transformer model_;
   std::unique_ptr<Parameters> parameters_;
-  std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<GradientReducer> reducer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightShards> shards_;  // Of PARAMETERS.
 
   int64_t step_ = 0;
   uint64_t next_sequence_ = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "autograd/base/file.h"
 #include "autograd/base/hash.h"
@@ -27,10 +26,6 @@ std::string PathOf(const std::string& directory) {
 }
 
 }  // namespace
-
-std::string HexDigits(uint64_t value) {
-  return absl::StrFormat("%016x", value);
-}
 
 absl::Status WriteManifest(const std::string& directory,
                            CheckpointManifest manifest) {

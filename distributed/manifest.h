@@ -15,9 +15,6 @@ namespace nextword {
 
 inline constexpr char kManifestFile[] = "manifest.textproto";
 
-// 16 hexadecimal digits, as manifests write checksums and fingerprints.
-std::string HexDigits(uint64_t value);
-
 // Writes and syncs DIRECTORY/manifest.textproto.
 absl::Status WriteManifest(const std::string& directory,
                            CheckpointManifest manifest);

@@ -220,7 +220,8 @@ absl::Status CheckCoverage(const std::map<std::string, Entry>& entries,
 
 absl::Status WriteSafetensors(
     absl::Span<const NamedTensor> tensors,
-    const std::map<std::string, std::string>& metadata, const ByteSink& sink) {
+    const std::map<std::string, std::string>& metadata, const ByteSink& sink,
+    const ElementWriter& elements) {
   const std::vector<const NamedTensor*> order = InFileOrder(tensors);
   NW_ASSIGN_OR_RETURN(const std::string header, MakeHeader(order, metadata));
   const uint64_t length = header.size();
@@ -229,6 +230,10 @@ absl::Status WriteSafetensors(
   NW_RETURN_IF_ERROR(sink(absl::string_view(length_bytes, kLengthBytes)));
   NW_RETURN_IF_ERROR(sink(header));
   for (const NamedTensor* named : order) {
+    if (elements) {
+      NW_RETURN_IF_ERROR(elements(*named, sink));
+      continue;
+    }
     const Tensor tensor = ToDevice(named->tensor, Device::Cpu());
     NW_RETURN_IF_ERROR(sink(absl::string_view(
         static_cast<const char*>(tensor.raw_data()), tensor.size_bytes())));
@@ -348,12 +353,30 @@ absl::Status SafetensorsFile::Check(const std::string& name, DType dtype,
 absl::Status SafetensorsFile::Read(const std::string& name,
                                    Tensor* into) const {
   NW_RETURN_IF_ERROR(Check(name, into->dtype(), into->shape()));
-  const Entry& entry = entries().at(name);
-  if (entry.end > entry.begin) {
-    AllocatorFor(into->device())
-        .Upload(state_->data.data() + entry.begin, into->raw_data(),
-                entry.end - entry.begin);
+  Tensor elements = into->Reshape({into->numel()});
+  return ReadPart(name, 0, &elements);
+}
+
+absl::Status SafetensorsFile::ReadPart(const std::string& name, int64_t first,
+                                       Tensor* into) const {
+  const auto found = entries().find(name);
+  if (found == entries().end()) {
+    return Check(name, into->dtype(), into->shape());
   }
+  const Entry& entry = found->second;
+  const int64_t count = entry.shape.numel();
+  if (entry.dtype != into->dtype() || first < 0 || first > count ||
+      into->numel() > count - first) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path(), ": tensor ", name, " is ",
+        Describe(entry.dtype_name, entry.shape), ", wanted its elements from ",
+        first, " on, as ", Describe(FormatName(into->dtype()), into->shape())));
+  }
+  if (into->numel() == 0) return absl::OkStatus();
+  const int64_t size = static_cast<int64_t>(DTypeSize(into->dtype()));
+  AllocatorFor(into->device())
+      .Upload(state_->data.data() + entry.begin + first * size,
+              into->raw_data(), into->size_bytes());
   return absl::OkStatus();
 }
 

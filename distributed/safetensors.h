@@ -27,13 +27,19 @@ namespace nextword {
 // Takes the bytes of a file in order.
 using ByteSink = std::function<absl::Status(absl::string_view)>;
 
-// Writes `tensors`, which lie on the CPU and have different names, and
-// `metadata`, any text. Elements of larger dtypes come first, so that every
-// tensor is aligned. The same input gives the same bytes. Errors: the sink's;
-// a name or metadata that is not UTF-8.
+// Hands the elements of a tensor to a sink.
+using ElementWriter =
+    std::function<absl::Status(const NamedTensor& tensor, const ByteSink&)>;
+
+// Writes `tensors`, which have different names, and `metadata`, any text.
+// Elements of larger dtypes come first, so that every tensor is aligned;
+// otherwise tensors stay in their order. The same input gives the same bytes.
+// With `elements`, tensors may be declared only, and it is called for each in
+// the file's order. Errors: the sink's; a name or metadata that is not UTF-8.
 absl::Status WriteSafetensors(
     absl::Span<const NamedTensor> tensors,
-    const std::map<std::string, std::string>& metadata, const ByteSink& sink);
+    const std::map<std::string, std::string>& metadata, const ByteSink& sink,
+    const ElementWriter& elements = {});
 absl::Status WriteSafetensors(
     FileWriter& file, absl::Span<const NamedTensor> tensors,
     const std::map<std::string, std::string>& metadata);
@@ -66,6 +72,11 @@ class SafetensorsFile {
   // Copies the elements of `name` into `into`, a CPU tensor whose dtype and
   // shape must be the file's.
   absl::Status Read(const std::string& name, Tensor* into) const;
+
+  // Copies the elements of `name` from number `first` on, as many as the flat
+  // tensor `into` has. Error: another dtype, or it has fewer.
+  absl::Status ReadPart(const std::string& name, int64_t first,
+                        Tensor* into) const;
 
  private:
   struct State;

@@ -19,7 +19,9 @@
 #include "distributed/device.h"
 #include "distributed/evaluator.h"
 #include "distributed/matmul_peak.h"
+#include "distributed/rendezvous/activity.h"
 #include "distributed/run_checkpoints.h"
+#include "distributed/same_everywhere.h"
 #include "distributed/trained_model.h"
 #include "distributed/versions.h"
 #include "layers/generator.h"
@@ -55,7 +57,7 @@ absl::StatusOr<Trainer::StepResult> Trainer::TrainStep() {
 }
 
 absl::Status Trainer::AfterStep(const StepResult& result) {
-  NW_RETURN_IF_ERROR(Log(result));
+  if (IsLead()) NW_RETURN_IF_ERROR(Log(result));
   if (data_.held_out.has_value() && config_.evaluation().every() > 0 &&
       (IsDue(config_.evaluation().every()) || IsLastStep())) {
     NW_RETURN_IF_ERROR(EvaluateHeldOut());
@@ -86,8 +88,8 @@ absl::Status Trainer::Log(const StepResult& result) {
   report.learning_rate = result.learning_rate;
   report.gradient_norm = result.gradient_norm;
   report.tokens_per_second = tokens / mean_step_seconds_;
-  report.peak_share =
-      report.tokens_per_second * flops_per_token_ / matmul_peak_;
+  report.peak_share = report.tokens_per_second * flops_per_token_ /
+                      (matmul_peak_ * communicator_->world_size());
   report.seconds_left =
       static_cast<double>(config_.steps() - step()) * mean_step_seconds_;
   const bool keep = IsDue(config_.log().every()) || IsLastStep() || step() == 1;
@@ -103,9 +105,14 @@ absl::Status Trainer::Log(const StepResult& result) {
 
 absl::Status Trainer::EvaluateHeldOut() {
   const trace::Span span("step", "evaluate");
-  const Evaluation evaluation = Evaluate(learner_->model(), *data_.held_out,
-                                         config_.batch().micro_batch(),
-                                         config_.evaluation().max_sequences());
+  const ActivityScope activity("evaluation");
+  NW_ASSIGN_OR_RETURN(
+      const Evaluation evaluation,
+      Evaluate(learner_->model(), *data_.held_out,
+               config_.batch().micro_batch(),
+               config_.evaluation().max_sequences(), communicator_));
+  NW_RETURN_IF_ERROR(learner_->status());
+  if (!IsLead()) return absl::OkStatus();
   progress_.Say(absl::StrFormat(
       "step %d  held-out loss %.4f  perplexity %.2f  %.4f bits per byte",
       step(), evaluation.loss(), evaluation.perplexity(),
@@ -117,6 +124,9 @@ absl::Status Trainer::EvaluateHeldOut() {
 
 absl::Status Trainer::Sample() {
   const trace::Span span("step", "sample");
+  const ActivityScope activity("sample");
+  // With all weights, the lead can do without the others.
+  if (!IsLead() && learner_->has_whole_weights()) return absl::OkStatus();
   const SampleConfig& sample = config_.sample();
   std::vector<int32_t> prompt = {data_.tokenizer.end_of_text_id()};
   if (!sample.prompt().empty()) {
@@ -134,6 +144,8 @@ absl::Status Trainer::Sample() {
         ids.push_back(id);
         return true;
       });
+  NW_RETURN_IF_ERROR(learner_->status());
+  if (!IsLead()) return absl::OkStatus();
   NW_ASSIGN_OR_RETURN(const std::string text, data_.tokenizer.Decode(ids));
   progress_.Say(absl::StrCat("step ", step(), "  sample: ", sample.prompt(),
                              absl::Utf8SafeCEscape(text)));
@@ -142,11 +154,23 @@ absl::Status Trainer::Sample() {
 
 absl::Status Trainer::Save() {
   const trace::Span span("step", "save");
-  if (!std::isfinite(GlobalNorm(parameters().values()))) {
+  const ActivityScope activity("save");
+  if (learner_->has_whole_weights()) {
+    NW_RETURN_IF_ERROR(
+        CheckSame("weights", HashOf(parameters().values()), communicator_));
+  }
+  NW_ASSIGN_OR_RETURN(const double norm, learner_->WeightNorm());
+  if (!std::isfinite(norm)) {
     return absl::DataLossError(absl::StrFormat(
         "step %d: some weights are not finite; they are not saved, the run "
         "stops here, checkpoints that it has saved are intact",
         step()));
+  }
+  ShardedTensors weights = learner_->Weights();
+  ShardedTensors moments = learner_->Moments();
+  if (!IsLead()) {
+    NW_RETURN_IF_ERROR(weights.WriteNowhere());
+    return moments.WriteNowhere();
   }
   CheckpointState state;
   state.step = step();
@@ -156,8 +180,14 @@ absl::Status Trainer::Save() {
   state.config = config_;
   state.model = learner_->model().config();
   state.versions = Versions();
-  state.weights = NamedWeights(parameters());
-  state.moments = learner_->optimizer().State();
+  state.weights = weights.tensors();
+  state.weight_writer = [&](const NamedTensor& tensor, const ByteSink& sink) {
+    return weights.Write(tensor, sink);
+  };
+  state.moments = moments.tensors();
+  state.moment_writer = [&](const NamedTensor& tensor, const ByteSink& sink) {
+    return moments.Write(tensor, sink);
+  };
   NW_RETURN_IF_ERROR(metrics_->Sync());
   NW_RETURN_IF_ERROR(SaveCheckpoint(config_.run_dir(), state));
   progress_.Say(
@@ -168,8 +198,9 @@ absl::Status Trainer::Save() {
 }
 
 Trainer::Trainer(const TrainConfig& config, CorpusData data,
-                 std::unique_ptr<Learner> learner)
+                 std::unique_ptr<Learner> learner, Communicator* communicator)
     : config_(config),
+      communicator_(communicator),
       data_(std::move(data)),
       learner_(std::move(learner)),
       flops_per_token_(layers::TrainFlopsPerToken(
@@ -179,11 +210,18 @@ Trainer::Trainer(const TrainConfig& config, CorpusData data,
                                      learner_->model().device(), 0.3)) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
-    const TrainConfig& config, const std::string& resume) {
+    const TrainConfig& config, const std::string& resume,
+    Communicator* communicator) {
+  const bool lead = communicator->rank() == 0;
   NW_RETURN_IF_ERROR(DeviceOf(config.device()).status());
-  NW_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint,
-                      ResumeFrom(resume, config.run_dir()));
+  std::optional<Checkpoint> checkpoint;
+  if (lead) {
+    NW_ASSIGN_OR_RETURN(checkpoint, ResumeFrom(resume, config.run_dir()));
+  }
   NW_ASSIGN_OR_RETURN(CorpusData data, CorpusData::Open(config));
+  NW_RETURN_IF_ERROR(CheckSame("corpus", data.fingerprint(), communicator));
+  NW_RETURN_IF_ERROR(
+      CheckSame("tokenizer", data.tokenizer.fingerprint(), communicator));
   NW_ASSIGN_OR_RETURN(
       const ModelConfig model,
       ResolveModel(config.model(), data.tokenizer.vocab_size()));
@@ -192,29 +230,47 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
         CheckCompatible(*checkpoint, config, model, data.tokenizer));
   }
   NW_ASSIGN_OR_RETURN(std::unique_ptr<Learner> learner,
-                      Learner::Create(config, model));
+                      Learner::Create(config, model, communicator));
   std::unique_ptr<Trainer> trainer(
-      new Trainer(config, std::move(data), std::move(learner)));
-  if (checkpoint.has_value()) {
-    NW_RETURN_IF_ERROR(trainer->Restore(*checkpoint));
-  } else {
-    trainer->learner_->Initialize();
-    if (resume == "auto") {
-      trainer->progress_.Say(config.run_dir() +
-                             " has no checkpoint yet: starting from step 0");
-    }
+      new Trainer(config, std::move(data), std::move(learner), communicator));
+  NW_RETURN_IF_ERROR(trainer->Restore(checkpoint));
+  if (lead && !checkpoint.has_value() && resume == "auto") {
+    trainer->progress_.Say(config.run_dir() +
+                           " has no checkpoint yet: starting from step 0");
   }
-  NW_RETURN_IF_ERROR(trainer->OpenMetrics());
+  if (lead) NW_RETURN_IF_ERROR(trainer->OpenMetrics());
   return trainer;
 }
 
-absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
-  NW_RETURN_IF_ERROR(checkpoint.Read(NamedWeights(parameters()),
-                                     learner_->optimizer().State()));
-  learner_->ResumeAt(checkpoint.manifest().step(),
-                     checkpoint.manifest().next_sequence());
+absl::Status Trainer::Restore(const std::optional<Checkpoint>& checkpoint) {
+  const ActivityScope activity("restore");
+  ShardedTensors weights = learner_->Weights();
+  ShardedTensors moments = learner_->Moments();
+  // Where the run is: whether there is a checkpoint, its step, the position in
+  // the data.
+  const Tensor position = Zeros({3}, DType::kF64);
+  double* const where = position.data<double>();
+  if (checkpoint.has_value()) {
+    NW_RETURN_IF_ERROR(checkpoint->Check(weights.tensors(), moments.tensors()));
+    where[0] = 1;
+    where[1] = static_cast<double>(checkpoint->manifest().step());
+    where[2] = static_cast<double>(checkpoint->manifest().next_sequence());
+  }
+  NW_RETURN_IF_ERROR(communicator_->Broadcast(position, 0, "restore").Wait());
+  if (where[0] == 0) return learner_->Initialize();
+  NW_RETURN_IF_ERROR(weights.Restore(
+      [&](const std::string& name, int64_t first, Tensor* into) {
+        return checkpoint->ReadWeight(name, first, into);
+      }));
+  NW_RETURN_IF_ERROR(moments.Restore(
+      [&](const std::string& name, int64_t first, Tensor* into) {
+        return checkpoint->ReadMoment(name, first, into);
+      }));
+  NW_RETURN_IF_ERROR(learner_->ResumeAt(static_cast<int64_t>(where[1]),
+                                        static_cast<uint64_t>(where[2])));
+  if (!IsLead()) return absl::OkStatus();
   progress_.Say(absl::StrFormat("resumed from %s, step %d of %d",
-                                checkpoint.directory(), step(),
+                                checkpoint->directory(), step(),
                                 config_.steps()));
   if (IsLastStep()) progress_.Say("nothing is left to do");
   return absl::OkStatus();

@@ -1,9 +1,11 @@
 // The trainer: one run from its config to its last checkpoint.
 //
-// The result is a function of config, corpus and seed: not of threads, and not
-// of interruptions. Everything that changes during a run is in a checkpoint:
-// weights, moments, step and the position in the data; randomness is keyed by
-// the step. Not thread-safe.
+// The result is a function of config, corpus and seed: not of threads, not of
+// ranks, and not of interruptions. Everything that changes during a run is in a
+// checkpoint: weights, moments, step and the position in the data; randomness
+// is keyed by the step. Each rank of a job has a trainer; that of rank 0, the
+// lead, also reads and writes the run's files and speaks to the user. Not
+// thread-safe.
 #ifndef NEXTWORD_DISTRIBUTED_TRAINER_H_
 #define NEXTWORD_DISTRIBUTED_TRAINER_H_
 
@@ -18,6 +20,7 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/checkpoint.h"
+#include "distributed/collectives/communicator.h"
 #include "distributed/corpus_data.h"
 #include "distributed/learner.h"
 #include "distributed/metrics.h"
@@ -30,11 +33,13 @@ namespace nextword {
 class Trainer {
  public:
   // Prepares a run: data, model, and the checkpoint that `resume` (auto, none
-  // or a path) stands for. `config` is valid for training. Errors name the
-  // file or the field; a run that is refused keeps its files as they were, but
-  // for token files made from raw text.
+  // or a path) stands for, which only the lead needs to be able to read.
+  // `config` is valid for training; `communicator` outlives the trainer. Errors
+  // name the file, the field or the rank; a run that is refused keeps its files
+  // as they were, but for token files made from raw text.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(
-      const TrainConfig& config, const std::string& resume);
+      const TrainConfig& config, const std::string& resume,
+      Communicator* communicator);
 
   // Trains to the last step, evaluating, sampling and saving on the way.
   absl::Status Run();
@@ -52,10 +57,10 @@ class Trainer {
   };
 
   Trainer(const TrainConfig& config, CorpusData data,
-          std::unique_ptr<Learner> learner);
+          std::unique_ptr<Learner> learner, Communicator* communicator);
 
-  // The last parts of Create.
-  absl::Status Restore(const Checkpoint& checkpoint);
+  // The last parts of Create. `checkpoint` is the lead's.
+  absl::Status Restore(const std::optional<Checkpoint>& checkpoint);
   absl::Status OpenMetrics();
 
   absl::StatusOr<StepResult> TrainStep();
@@ -67,13 +72,16 @@ class Trainer {
   absl::Status Sample();
   absl::Status Save();
 
+  bool IsLead() const { return communicator_->rank() == 0; }
   bool IsDue(int64_t every) const;
   bool IsLastStep() const { return step() == config_.steps(); }
 
   const TrainConfig config_;
+  Communicator* const communicator_;
   CorpusData data_;
+  // The lead's, from the end of Create on.
   std::optional<RunLock> lock_;
-  std::optional<MetricsFile> metrics_;  // From the end of Create on.
+  std::optional<MetricsFile> metrics_;
   Progress progress_;
   Profiler profiler_;
   std::unique_ptr<Learner> learner_;

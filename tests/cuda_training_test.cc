@@ -47,7 +47,7 @@ void ReadSequences(int32_t vocab_size, uint64_t first, Batch* batch) {
 std::unique_ptr<Learner> NewLearner(const ModelConfig& model,
                                     DeviceKind device) {
   const TrainConfig config = ConfigOf(model, device);
-  auto learner = Learner::Create(config, config.model());
+  auto learner = Learner::Create(config, config.model(), Alone());
   NW_CHECK_OK(learner.status());
   return *std::move(learner);
 }
@@ -80,7 +80,7 @@ void Continue(const Learner& from, Learner* to) {
   for (size_t i = 0; i < state.size(); ++i) {
     copy(state[i].tensor, into[i].tensor);
   }
-  to->ResumeAt(from.step(), from.next_sequence());
+  NW_CHECK_OK(to->ResumeAt(from.step(), from.next_sequence()));
 }
 
 class CudaTrainingTest : public testing::TestWithParam<bool> {
@@ -137,13 +137,13 @@ TEST(MemoryTest, MomentsAreAsPredicted) {
   for (const OptimizerKind kind : {ADAMW, SGD, MUON}) {
     TrainConfig config = ConfigOf(TinyModel(), CPU);
     config.mutable_optimizer()->set_kind(kind);
-    const auto learner = Learner::Create(config, config.model());
+    const auto learner = Learner::Create(config, config.model(), Alone());
     NW_CHECK_OK(learner.status());
     int64_t bytes = 0;
     for (const NamedTensor& named : (*learner)->optimizer().State()) {
       bytes += named.tensor.numel() * static_cast<int64_t>(sizeof(float));
     }
-    EXPECT_EQ(Learner::EstimateMemory(config, config.model()).moments, bytes)
+    EXPECT_EQ(Learner::EstimateMemory(config, config.model(), 1).moments, bytes)
         << OptimizerKind_Name(kind);
   }
 }
@@ -152,7 +152,7 @@ TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
   for (const ComputeDType dtype : {TF32, F32, TF32, BF16}) {
     TrainConfig config = ConfigOf(TinyModel(), CPU);
     config.set_compute_dtype(dtype);
-    const auto learner = Learner::Create(config, config.model());
+    const auto learner = Learner::Create(config, config.model(), Alone());
     NW_CHECK_OK(learner.status());
     EXPECT_EQ(kernels::AllowTf32(), dtype == TF32);
   }

@@ -84,8 +84,8 @@ TEST_F(EvaluatorTest, EveryTokenButTheFirstIsPredictedOnce) {
   const EvaluationSequences sequences = Sequences(false);
   const double wanted = SumOfLosses(sequences, sequences.size());
   for (const int64_t batch : {1, 3, 100}) {
-    const Evaluation evaluation =
-        Evaluate(model_.transformer, sequences, batch, /*max_sequences=*/0);
+    const Evaluation evaluation = *Evaluate(
+        model_.transformer, sequences, batch, /*max_sequences=*/0, Alone());
     EXPECT_EQ(evaluation.tokens, kTokens - 1);
     EXPECT_EQ(evaluation.bytes, kBytes);
     EXPECT_NEAR(evaluation.nats, wanted, 1e-5 * wanted);
@@ -98,12 +98,14 @@ TEST_F(EvaluatorTest, EveryTokenButTheFirstIsPredictedOnce) {
 
 TEST_F(EvaluatorTest, APartCountsItsShareOfTheBytes) {
   const EvaluationSequences sequences = Sequences(false);
-  const Evaluation part = Evaluate(model_.transformer, sequences, 2, 5);
+  const Evaluation part =
+      *Evaluate(model_.transformer, sequences, 2, 5, Alone());
   EXPECT_EQ(part.tokens, 5 * kLength);
   EXPECT_DOUBLE_EQ(part.bytes, kBytes * 5 * kLength / (kTokens - 1));
   const double wanted = SumOfLosses(sequences, 5);
   EXPECT_NEAR(part.nats, wanted, 1e-5 * wanted);
-  const Evaluation all = Evaluate(model_.transformer, sequences, 2, 1000);
+  const Evaluation all =
+      *Evaluate(model_.transformer, sequences, 2, 1000, Alone());
   EXPECT_EQ(all.tokens, kTokens - 1);
   EXPECT_EQ(all.bytes, kBytes);
 }
@@ -111,12 +113,14 @@ TEST_F(EvaluatorTest, APartCountsItsShareOfTheBytes) {
 // The first token of a document is then not predicted, but its bytes are there.
 TEST_F(EvaluatorTest, DocumentMask) {
   const EvaluationSequences sequences = Sequences(true);
-  const Evaluation all = Evaluate(model_.transformer, sequences, 3, 0);
+  const Evaluation all =
+      *Evaluate(model_.transformer, sequences, 3, 0, Alone());
   EXPECT_EQ(all.tokens, kTokens - kDocuments);
   EXPECT_EQ(all.bytes, kBytes);
   const double wanted = SumOfLosses(sequences, sequences.size());
   EXPECT_NEAR(all.nats, wanted, 1e-5 * wanted);
-  const Evaluation part = Evaluate(model_.transformer, sequences, 3, 5);
+  const Evaluation part =
+      *Evaluate(model_.transformer, sequences, 3, 5, Alone());
   EXPECT_LT(part.tokens, 5 * kLength);
   EXPECT_DOUBLE_EQ(part.bytes, kBytes * 5 * kLength / (kTokens - 1));
 }

@@ -9,6 +9,7 @@
 #include "autograd/kernels/math.h"
 #include "autograd/ops/layout.h"
 #include "autograd/ops/reduction.h"
+#include "optim/clip.h"
 #include "tests/testing.h"
 
 namespace nextword {
@@ -39,12 +40,12 @@ TEST(SumTest, LongSumsKeepTheirDigits) {
 
 TEST(SumTest, SumsOfSquaresAreInDouble) {
   const int64_t n = 3000001;
-  Tensor y = Empty({1}, DType::kF64);
-  kernels::sum_squares(Filled({n}, 0.1), &y);
+  const Tensor squares = SquaresOf(Filled({n}, 0.1));
   const double value = 0.1f;
-  EXPECT_NEAR(*y.data<double>() / (value * value * n), 1, 1e-12);
-  kernels::sum_squares(Filled({0}, 1), &y);
-  EXPECT_EQ(*y.data<double>(), 0);
+  EXPECT_EQ(squares.numel(), 367);
+  EXPECT_NEAR(*squares.data<double>() / (value * value * 8192), 1, 1e-12);
+  EXPECT_NEAR(std::pow(NormOf(squares), 2) / (value * value * n), 1, 1e-12);
+  EXPECT_EQ(GlobalNorm(Filled({0}, 1)), 0);
 }
 
 // A frequent word's bf16 gradient is a sum of many small ones.

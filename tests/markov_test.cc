@@ -127,7 +127,7 @@ TrainedModel Train(const std::string& folder, uint64_t seed,
        absl::StrCat("data.tokenizer=", folder, "/bytes.json")});
   NW_CHECK_OK(config.status());
   NW_CHECK_OK(ValidateTrainConfig(*config, ConfigUse::kTrain));
-  const auto trainer = Trainer::Create(*config, "none");
+  const auto trainer = Trainer::Create(*config, "none", Alone());
   NW_CHECK_OK(trainer.status());
   NW_CHECK_OK((*trainer)->Run());
   auto trained = TrainedModel::Load(folder + "/run");

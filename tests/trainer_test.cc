@@ -24,6 +24,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/testing.h"
 #include "tests/testing_text.h"
+#include "tests/testing_world.h"
 
 namespace nextword {
 namespace {
@@ -92,12 +93,23 @@ class TrainerTest : public testing::Test {
   static absl::Status Run(const TrainConfig& config,
                           const std::string& resume = "none") {
     NW_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                        Trainer::Create(config, resume));
+                        Trainer::Create(config, resume, Alone()));
     return trainer->Run();
   }
 
+  // The same with `ranks` ranks.
+  static void RunInWorld(int ranks, const TrainConfig& config,
+                         const std::string& resume = "none") {
+    InWorld(ranks, [&](Communicator* communicator) {
+      const auto trainer = Trainer::Create(config, resume, communicator);
+      ASSERT_TRUE(trainer.ok()) << trainer.status();
+      const absl::Status status = (*trainer)->Run();
+      EXPECT_TRUE(status.ok()) << status;
+    });
+  }
+
   static Tensor FinalWeights(const TrainConfig& config) {
-    const auto trainer = Trainer::Create(config, "none");
+    const auto trainer = Trainer::Create(config, "none", Alone());
     NW_CHECK_OK(trainer.status());
     NW_CHECK_OK((*trainer)->Run());
     return (*trainer)->parameters().values();
@@ -178,7 +190,7 @@ TEST_F(TrainerTest, ResumedEqualsUninterrupted) {
   for (const int step : {3, 6, 9}) {
     const std::string name = absl::StrCat("from_", step);
     KillAfter(step, "whole", name);
-    const auto trainer = Trainer::Create(Config(name), "auto");
+    const auto trainer = Trainer::Create(Config(name), "auto", Alone());
     ASSERT_TRUE(trainer.ok()) << trainer.status();
     EXPECT_EQ((*trainer)->step(), step);
     ASSERT_TRUE((*trainer)->Run().ok());
@@ -249,6 +261,93 @@ TEST_F(TrainerTest, ThreadsLeaveTheSameBits) {
   SetNumThreads(2);
   ASSERT_TRUE(Run(Config("two")).ok());
   ExpectSameRun("one", "two");
+}
+
+TEST_F(TrainerTest, RanksLeaveTheSameBits) {
+  ASSERT_TRUE(Run(Config("one")).ok());
+  for (const int ranks : {2, 4}) {
+    const std::string name = absl::StrCat(ranks, "_ranks");
+    RunInWorld(ranks, Config(name));
+    ExpectSameRun("one", name);
+  }
+}
+
+TEST_F(TrainerTest, AnotherNumberOfRanksResumesToTheSameBits) {
+  ASSERT_TRUE(Run(Config("one")).ok());
+  RunInWorld(4, Config("four", {"checkpoint.every=3"}));
+  KillAfter(6, "four", "two");
+  RunInWorld(2, Config("two"), "auto");
+  ExpectSameRun("one", "two");
+  KillAfter(9, "two", "alone");
+  ASSERT_TRUE(Run(Config("alone"), "auto").ok());
+  ExpectSameRun("one", "alone");
+}
+
+TEST_F(TrainerTest, ShardingLeavesTheSameBits) {
+  // Small buckets, so that there are several of them.
+  const std::vector<std::string> wide = {"model.hidden_size=96",
+                                         "distributed.bucket_mb=1"};
+  ASSERT_TRUE(Run(Config("one", wide)).ok());
+  for (const char* sharding : {"OPTIMIZER", "GRADIENTS", "PARAMETERS"}) {
+    std::vector<std::string> overrides = wide;
+    overrides.push_back(absl::StrCat("distributed.sharding=", sharding));
+    const auto name = [&](const char* what) {
+      return absl::StrCat(what, "_", sharding);
+    };
+    RunInWorld(4, Config(name("four"), overrides));
+    ExpectSameRun("one", name("four"));
+    KillAfter(6, name("four"), name("two"));
+    RunInWorld(2, Config(name("two"), overrides), "auto");
+    ExpectSameRun("one", name("two"));
+    KillAfter(6, "one", name("again"));
+    RunInWorld(4, Config(name("again"), overrides), "auto");
+    ExpectSameRun("one", name("again"));
+  }
+}
+
+TEST_F(TrainerTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
+  const std::vector<std::vector<std::string>> kinds = {
+      {"optimizer.kind=SGD"},
+      {"compute_dtype=BF16"},
+      {"model.recompute=true"},
+      {"batch.micro_batches=1", "batch.lanes=8"}};
+  int number = 0;
+  for (std::vector<std::string> overrides : kinds) {
+    const std::string one = absl::StrCat("one", ++number);
+    ASSERT_TRUE(Run(Config(one, overrides)).ok());
+    for (const char* sharding : {"OPTIMIZER", "GRADIENTS", "PARAMETERS"}) {
+      overrides.push_back(absl::StrCat("distributed.sharding=", sharding));
+      const std::string two = absl::StrCat("two", number, sharding);
+      RunInWorld(2, Config(two, overrides));
+      ExpectSameRun(one, two);
+    }
+  }
+}
+
+TEST_F(TrainerTest, RefusesRanksThatDoNotDivideTheLanes) {
+  InWorld(8, [&](Communicator* communicator) {
+    const absl::Status status =
+        Trainer::Create(Config("run"), "none", communicator).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("batch.lanes: is 4, and the job has 8 ranks"));
+  });
+}
+
+TEST_F(TrainerTest, RefusesRanksWithOtherData) {
+  InWorld(4, [&](Communicator* communicator) {
+    const bool odd = communicator->rank() == 2;
+    const std::vector<std::string> other = {"data.source=" + Path("a.txt"),
+                                            "data.cache_dir=" + Path("other")};
+    const absl::Status status =
+        Trainer::Create(odd ? Config("run", other) : Config("run"), "none",
+                        communicator)
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("corpus: is not the same on all ranks"),
+                      HasSubstr(" on rank 2"), HasSubstr("on ranks 0, 1, 3")));
+  });
 }
 
 TEST_F(TrainerTest, RecomputationLeavesTheSameBits) {
@@ -378,7 +477,8 @@ absl::Status Diverge(TrainConfig config, double learning_rate) {
   config.mutable_optimizer()->set_clip_norm(0);
   config.mutable_schedule()->set_warmup_steps(0);
   config.mutable_checkpoint()->set_every(1);
-  NW_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(config, "none"));
+  NW_ASSIGN_OR_RETURN(const auto trainer,
+                      Trainer::Create(config, "none", Alone()));
   return trainer->Run();
 }
 
@@ -414,19 +514,21 @@ TEST_F(TrainerTest, SavesNoWeightsThatAreNoNumbers) {
 }
 
 TEST_F(TrainerTest, ARunHasOneTrainer) {
-  auto first = Trainer::Create(Config("run"), "none");
+  auto first = Trainer::Create(Config("run"), "none", Alone());
   ASSERT_TRUE(first.ok()) << first.status();
-  const absl::Status second = Trainer::Create(Config("run"), "none").status();
+  const absl::Status second =
+      Trainer::Create(Config("run"), "none", Alone()).status();
   EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(second.message()),
               AllOf(HasSubstr(Path("run")), HasSubstr("another process")));
   first->reset();
-  EXPECT_TRUE(Trainer::Create(Config("run"), "none").ok());
+  EXPECT_TRUE(Trainer::Create(Config("run"), "none", Alone()).ok());
 }
 
 TEST_F(TrainerTest, RefusesWhatMemoryCannotHold) {
   const absl::Status status =
-      Trainer::Create(Config("run", {"model.hidden_size=1048576"}), "none")
+      Trainer::Create(Config("run", {"model.hidden_size=1048576"}), "none",
+                      Alone())
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
 }

@@ -20,6 +20,7 @@
 #include "tools/commands/bench_tokenizer.h"
 #include "tools/commands/config_options.h"
 #include "tools/commands/example.h"
+#include "tools/commands/join_world.h"
 #include "tools/commands/standard_streams.h"
 #include "tools/commands/zipf_text.h"
 
@@ -80,10 +81,15 @@ int64_t BytesOf(const Options& options, double default_megabytes) {
 }
 
 absl::StatusOr<BenchReport> RunStep(const Options& options) {
-  NW_ASSIGN_OR_RETURN(const TrainConfig config,
+  NW_ASSIGN_OR_RETURN(TrainConfig config,
                       options.config.Load(ConfigUse::kCheck));
-  if (options.threads >= 0) SetNumThreads(options.threads);
-  return BenchStep(config, options.step);
+  if (options.threads >= 0) config.set_threads(options.threads);
+  SetNumThreads(config.threads());
+  NW_ASSIGN_OR_RETURN(const std::unique_ptr<World> world, JoinWorld(config));
+  absl::StatusOr<BenchReport> report =
+      BenchStep(config, options.step, world->communicator());
+  NW_RETURN_IF_ERROR(world->Leave(report.status()));
+  return report;
 }
 
 absl::StatusOr<BenchReport> RunTokenizer(const Options& options) {
@@ -116,6 +122,7 @@ absl::StatusOr<BenchReport> RunKind(const Options& options) {
 absl::Status Bench(const Options& options) {
   NW_RETURN_IF_ERROR(CheckOptions(options));
   NW_ASSIGN_OR_RETURN(const BenchReport report, RunKind(options));
+  if (report.text.empty()) return absl::OkStatus();  // Another rank has it.
   if (!options.json) return WriteStandardOutput(report.text);
   nlohmann::ordered_json json = {{"what", options.what},
                                  {"threads", NumThreads()},

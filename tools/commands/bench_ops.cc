@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/kernels.h"
+#include "optim/clip.h"
 #include "tools/commands/bench_gemm.h"
 #include "tools/commands/quantity.h"
 #include "tools/commands/random_tensor.h"
@@ -281,7 +282,6 @@ void BenchUpdate(const Sizes& s, OpBench* bench) {
   Tensor grad = RandomNormal({numel}, DType::kF32, 1, 1e-3);
   Tensor param = RandomNormal({numel}, DType::kF32, 2, 0.02);
   Tensor m = ZerosLike(param), v = ZerosLike(param);
-  Tensor sum = Empty({1}, DType::kF64);
   const kernels::AdamWParams params = {.learning_rate = 1e-4,
                                        .beta1 = 0.9,
                                        .beta2 = 0.95,
@@ -292,7 +292,7 @@ void BenchUpdate(const Sizes& s, OpBench* bench) {
   Tensor none;
   bench->Pass("adamw", {param, param, grad, grad, m, m, v, v},
               [&] { kernels::adamw(&param, &grad, &m, &v, &none, params); });
-  bench->Pass("sum_squares", {grad}, [&] { kernels::sum_squares(grad, &sum); });
+  bench->Pass("sum_squares", {grad}, [&] { GlobalNorm(grad); });
   bench->Pass("fill", {m}, [&] { kernels::fill(&m, 0); });
 }
 

@@ -66,6 +66,10 @@ struct Measured {
   double system_calls = 0;      // Of the allocator, per step.
   int64_t allocator_peak = 0;   // Bytes, since the start.
   std::vector<trace::SpanSum> spans;
+  // Of this rank's exchanges with others, per step.
+  double bytes_sent = 0;
+  double exchange_seconds = 0;  // While they were under way.
+  double waited_seconds = 0;    // In which nothing else was done.
 
   double sum() const {
     double sum = 0;
@@ -87,6 +91,7 @@ absl::StatusOr<double> TimedStep(Learner* learner, double* loss) {
 }
 
 absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
+                                  const Communicator& communicator,
                                   Learner* learner) {
   const Allocator& allocator =
       AllocatorFor(learner->parameters().values().device());
@@ -95,6 +100,9 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
     NW_RETURN_IF_ERROR(TimedStep(learner, &measured.loss).status());
   }
   const int64_t calls_before = allocator.stats().system_calls;
+  const int64_t sent_before = communicator.bytes_sent();
+  const absl::Duration busy_before = communicator.busy();
+  const absl::Duration waited_before = learner->reducer().waited();
   trace::Start();
   for (int64_t i = 0; i < options.steps; ++i) {
     NW_ASSIGN_OR_RETURN(const double seconds,
@@ -108,6 +116,14 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
       static_cast<double>(stats.system_calls - calls_before) /
       static_cast<double>(options.steps);
   measured.spans = trace::Summarize();
+  const auto steps = static_cast<double>(options.steps);
+  measured.bytes_sent =
+      static_cast<double>(communicator.bytes_sent() - sent_before) / steps;
+  measured.exchange_seconds =
+      absl::ToDoubleSeconds(communicator.busy() - busy_before) / steps;
+  measured.waited_seconds =
+      absl::ToDoubleSeconds(learner->reducer().waited() - waited_before) /
+      steps;
   return measured;
 }
 
@@ -194,24 +210,52 @@ class Breakdown {
   std::map<std::string, double> helpers_;  // Seconds by kernel.
 };
 
+// What rank 0 exchanged with the other ranks.
+void AddExchange(const Measured& measured, const Learner& learner, int ranks,
+                 BenchReport* report) {
+  const double ring = 2.0 * (ranks - 1) / ranks *
+                      static_cast<double>(
+                          learner.parameters().values().size_bytes());
+  const double hidden =
+      1 - measured.waited_seconds / std::max(measured.exchange_seconds, 1e-9);
+  Table table({"exchange, rank 0 of " + std::to_string(ranks), "per step"});
+  table.Add({"sent", Scaled(measured.bytes_sent, "B")});
+  table.Add({"a ring would send", Scaled(ring, "B")});
+  table.Add({"under way", Seconds(measured.exchange_seconds)});
+  table.Add({"waited for", Seconds(measured.waited_seconds)});
+  table.Add({"hidden behind backward", Percent(std::max(hidden, 0.0))});
+  absl::StrAppend(&report->text, "\n", table.Text());
+  report->json["ranks"] = ranks;
+  report->json["bytes_sent_per_step"] = measured.bytes_sent;
+  report->json["ring_bytes_per_step"] = ring;
+  report->json["exchange_seconds_per_step"] = measured.exchange_seconds;
+  report->json["waited_seconds_per_step"] = measured.waited_seconds;
+}
+
 }  // namespace
 
 absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
-                                      const StepBenchOptions& options) {
+                                      const StepBenchOptions& options,
+                                      Communicator* communicator) {
   NW_ASSIGN_OR_RETURN(const ModelConfig model, ModelOf(config));
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Learner> learner,
-                      Learner::Create(config, model));
+                      Learner::Create(config, model, communicator));
   const DType dtype = learner->compute_dtype();
   const Device device = learner->model().device();
+  const int ranks = communicator->world_size();
+  // All ranks measure at once, as they will compute.
+  NW_RETURN_IF_ERROR(communicator->Barrier("peak"));
   const double peak =
-      device == Device::Cpu()
+      ranks *
+      (device == Device::Cpu()
           ? MeasureGemmPeak(dtype, options.peak_seconds)
-          : MeasureMatmulPeak(dtype, device, options.peak_seconds);
+          : MeasureMatmulPeak(dtype, device, options.peak_seconds));
   CpuAllocator::Get().ReleaseCached();  // What that took is not the steps'.
-  learner->Initialize();
+  NW_RETURN_IF_ERROR(learner->Initialize());
   AllocatorFor(device).ResetPeak();
   NW_ASSIGN_OR_RETURN(const Measured measured,
-                      RunSteps(options, learner.get()));
+                      RunSteps(options, *communicator, learner.get()));
+  if (communicator->rank() != 0) return BenchReport();
 
   const Timing timing = TimingOf(measured.seconds);
   const auto tokens =
@@ -220,7 +264,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
   const int64_t resident = MaxResidentBytes();
-  const int64_t predicted = Learner::EstimateMemory(config, model).total();
+  const int64_t predicted = Learner::EstimateMemory(config, model, ranks).total();
 
   BenchReport report;
   Table table({"", "median", "best"});
@@ -264,6 +308,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       {"allocator_peak_bytes", measured.allocator_peak},
       {"allocator_system_calls_per_step", measured.system_calls},
   };
+  if (ranks > 1) AddExchange(measured, *learner, ranks, &report);
   const Breakdown breakdown(measured);
   breakdown.AddKernels(&report);
   breakdown.AddPhases(&report);

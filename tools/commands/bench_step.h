@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "configs/train_config.pb.h"
+#include "distributed/collectives/communicator.h"
 #include "tools/commands/bench_report.h"
 
 namespace nextword {
@@ -17,9 +18,12 @@ struct StepBenchOptions {
 };
 
 // Steps of `config`, which is valid, through the code that training runs, on
-// random ids. Errors: there is no such model, or no memory for it.
+// random ids. All ranks take part; that of rank 0 has the report, of the job
+// as a whole and of what rank 0 itself did, the others have an empty one.
+// Errors: there is no such model, or no memory for it.
 absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
-                                      const StepBenchOptions& options);
+                                      const StepBenchOptions& options,
+                                      Communicator* communicator);
 
 }  // namespace nextword
 

@@ -54,7 +54,8 @@ void PrintParameters(const layers::ParameterCount& count) {
 }
 
 void PrintMemory(const TrainConfig& config, const ModelConfig& model) {
-  const layers::TrainMemory memory = Learner::EstimateMemory(config, model);
+  const layers::TrainMemory memory =
+      Learner::EstimateMemory(config, model, /*world_size=*/1);
   std::printf("Memory\n");
   Row("weights", Scaled(memory.weights, "B"));
   Row("gradients", Scaled(memory.gradients, "B"));

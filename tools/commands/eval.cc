@@ -48,8 +48,9 @@ absl::Status TokenizeTexts(const Tokenizer& tokenizer,
 
 absl::Status Report(const TrainedModel& trained,
                     const EvaluationSequences& sequences, int64_t batch) {
-  const Evaluation evaluation =
-      Evaluate(*trained.model, sequences, batch, /*max_sequences=*/0);
+  NW_ASSIGN_OR_RETURN(const Evaluation evaluation,
+                      Evaluate(*trained.model, sequences, batch,
+                               /*max_sequences=*/0, Alone()));
   if (!std::isfinite(evaluation.nats)) {
     return absl::DataLossError(absl::StrCat(
         trained.checkpoint, ": the loss is not finite: broken weights"));

@@ -8,6 +8,7 @@
 #include "distributed/trainer.h"
 #include "tools/commands/config_options.h"
 #include "tools/commands/example.h"
+#include "tools/commands/join_world.h"
 
 namespace nextword {
 namespace {
@@ -19,15 +20,21 @@ struct Options {
   std::string profile_path;
 };
 
-absl::Status Train(const Options& options) {
-  NW_ASSIGN_OR_RETURN(const TrainConfig config,
-                      options.config.Load(ConfigUse::kTrain));
+absl::Status TrainAsRank(const Options& options, const TrainConfig& config,
+                         Communicator* communicator) {
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                      Trainer::Create(config, options.resume));
+                      Trainer::Create(config, options.resume, communicator));
   if (options.profiled_steps > 0) {
     trainer->Profile(options.profiled_steps, options.profile_path);
   }
   return trainer->Run();
+}
+
+absl::Status Train(const Options& options) {
+  NW_ASSIGN_OR_RETURN(const TrainConfig config,
+                      options.config.Load(ConfigUse::kTrain));
+  NW_ASSIGN_OR_RETURN(const std::unique_ptr<World> world, JoinWorld(config));
+  return world->Leave(TrainAsRank(options, config, world->communicator()));
 }
 
 }  // namespace

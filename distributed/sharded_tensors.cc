@@ -1,0 +1,155 @@
+#include "distributed/sharded_tensors.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "autograd/base/check.h"
+#include "autograd/base/status.h"
+#include "autograd/kernels/kernels.h"
+
+namespace nextword {
+namespace {
+
+// What two ranges have in common; may be empty.
+FlatRange Overlap(const FlatRange& a, const FlatRange& b) {
+  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+}
+
+// Elements `range` of a tensor that begins at `begin` of the flat buffer.
+Tensor PartOf(const Tensor& tensor, int64_t begin, const FlatRange& range) {
+  return tensor.View(range.begin - begin, {range.end - range.begin});
+}
+
+FlatRange RangeOf(const Moment::Part& part) {
+  return {part.begin, part.begin + part.values.numel()};
+}
+
+std::string NameOf(const Moment& moment, const Parameters::Entry& entry) {
+  return moment.name.empty() ? entry.name
+                             : absl::StrCat(moment.name, ".", entry.name);
+}
+
+FlatRange RangeOf(const Parameters::Entry& entry) {
+  return {entry.offset, entry.offset + entry.numel()};
+}
+
+}  // namespace
+
+ShardedTensors::ShardedTensors(std::vector<NamedTensor> whole,
+                               Communicator* communicator)
+    : whole_(true), communicator_(communicator), tensors_(std::move(whole)) {}
+
+ShardedTensors::ShardedTensors(const Parameters& parameters,
+                               std::vector<Moment> moments,
+                               std::vector<FlatRange> buckets,
+                               Communicator* communicator)
+    : whole_(false),
+      communicator_(communicator),
+      parameters_(&parameters),
+      moments_(std::move(moments)),
+      buckets_(std::move(buckets)) {
+  for (const Moment& moment : moments_) {
+    for (const Parameters::Entry& entry : parameters.entries()) {
+      const std::string name = NameOf(moment, entry);
+      index_[name] = tensors_.size();
+      tensors_.push_back({name, Tensor::Declared(entry.shape(), DType::kF32)});
+    }
+  }
+}
+
+absl::Status ShardedTensors::Gather(size_t moment, size_t bucket) {
+  if (window_.defined() && moment == moment_ && bucket == bucket_) {
+    return absl::OkStatus();
+  }
+  const FlatRange range = buckets_[bucket];
+  window_ = Empty({range.end - range.begin}, DType::kF32,
+                  parameters_->values().device());
+  moment_ = moment;
+  bucket_ = bucket;
+  for (const Moment::Part& part : moments_[moment].parts) {
+    const FlatRange mine = Overlap(RangeOf(part), range);
+    if (mine.begin >= mine.end) continue;
+    Tensor to = PartOf(window_, range.begin, mine);
+    kernels::copy(PartOf(part.values, part.begin, mine), &to);
+  }
+  return communicator_->AllGather(window_, "save").Wait();
+}
+
+absl::Status ShardedTensors::Write(const NamedTensor& tensor,
+                                   const ByteSink& sink) {
+  const auto hand_over = [&](const Tensor& elements) {
+    const Tensor here = ToDevice(elements, Device::Cpu());
+    return sink({static_cast<const char*>(here.raw_data()),
+                 static_cast<size_t>(here.size_bytes())});
+  };
+  if (whole_) return hand_over(tensor.tensor);
+  const auto found = index_.find(tensor.name);
+  NW_CHECK(found != index_.end()) << tensor.name;
+  const size_t index = found->second;
+  const size_t entries = parameters_->entries().size();
+  const FlatRange wanted = RangeOf(parameters_->entries()[index % entries]);
+  for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    const FlatRange range = buckets_[bucket];
+    const FlatRange part = Overlap(wanted, range);
+    if (part.begin >= part.end) continue;
+    NW_RETURN_IF_ERROR(Gather(index / entries, bucket));
+    NW_RETURN_IF_ERROR(hand_over(PartOf(window_, range.begin, part)));
+  }
+  if (index + 1 == tensors_.size()) window_ = Tensor();
+  return absl::OkStatus();
+}
+
+absl::Status ShardedTensors::WriteNowhere() {
+  if (whole_) return absl::OkStatus();
+  for (const NamedTensor& tensor : tensors_) {
+    NW_RETURN_IF_ERROR(
+        Write(tensor, [](absl::string_view) { return absl::OkStatus(); }));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardedTensors::Restore(const ElementReader& read) {
+  if (whole_) return RestoreWhole(read);
+  for (const Moment& moment : moments_) {
+    for (const FlatRange& bucket : buckets_) {
+      NW_RETURN_IF_ERROR(RestoreBucket(read, moment, bucket));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardedTensors::RestoreWhole(const ElementReader& read) {
+  for (const NamedTensor& named : tensors_) {
+    Tensor flat = named.tensor.Reshape({named.tensor.numel()});
+    if (communicator_->rank() == 0) {
+      NW_RETURN_IF_ERROR(read(named.name, 0, &flat));
+    }
+    NW_RETURN_IF_ERROR(communicator_->Broadcast(flat, 0, "restore").Wait());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardedTensors::RestoreBucket(const ElementReader& read,
+                                           const Moment& moment,
+                                           const FlatRange& bucket) {
+  const Tensor window = Empty({bucket.end - bucket.begin}, DType::kF32,
+                              parameters_->values().device());
+  for (const Parameters::Entry& entry : parameters_->entries()) {
+    const FlatRange part = Overlap(RangeOf(entry), bucket);
+    if (communicator_->rank() != 0 || part.begin >= part.end) continue;
+    Tensor elements = PartOf(window, bucket.begin, part);
+    NW_RETURN_IF_ERROR(
+        read(NameOf(moment, entry), part.begin - entry.offset, &elements));
+  }
+  NW_RETURN_IF_ERROR(communicator_->Broadcast(window, 0, "restore").Wait());
+  for (const Moment::Part& part : moment.parts) {
+    const FlatRange mine = Overlap(RangeOf(part), bucket);
+    if (mine.begin >= mine.end) continue;
+    Tensor values = PartOf(part.values, part.begin, mine);
+    kernels::copy(PartOf(window, bucket.begin, mine), &values);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace nextword

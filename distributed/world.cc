@@ -1,0 +1,248 @@
+#include "distributed/world.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "autograd/base/file.h"
+#include "autograd/base/hash.h"
+#include "autograd/base/status.h"
+#include "distributed/collectives/gloo_communicator.h"
+#include "distributed/device.h"
+#include "distributed/rendezvous/activity.h"
+#include "distributed/rendezvous/coordinator.h"
+#include "distributed/rendezvous/local_address.h"
+#include "distributed/rendezvous/rendezvous_client.h"
+#include "google/protobuf/text_format.h"
+
+namespace nextword {
+namespace {
+
+constexpr int kMaxWorldSize = 4096;
+
+absl::StatusOr<int> Number(const Environment& environment,
+                           const std::string& name, int least, int most) {
+  const std::optional<std::string> text = environment(name);
+  if (!text.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the environment has WORLD_SIZE, but no ", name));
+  }
+  int number;
+  if (!absl::SimpleAtoi(*text, &number) || number < least || number > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the environment's ", name, " is '", *text,
+                     "', wanted a number from ", least, " to ", most));
+  }
+  return number;
+}
+
+// Of what must be the same on all ranks.
+std::string ConfigFingerprint(TrainConfig config) {
+  config.clear_threads();
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(config, &text);
+  return HexDigits(Hash64(text));
+}
+
+absl::StatusOr<std::string> BinaryFingerprint() {
+  NW_ASSIGN_OR_RETURN(const MappedFile file,
+                      MappedFile::Open("/proc/self/exe"));
+  return HexDigits(Hash64(file.bytes()));
+}
+
+class WorldOfOne : public World {
+ public:
+  Communicator* communicator() override { return Alone(); }
+  absl::Status Leave(absl::Status outcome) override { return outcome; }
+};
+
+// Leaves the last events in the run's folder, for whoever looks into a failure.
+void WriteEvents(const std::string& run_dir, int rank,
+                 const std::string& sentence) {
+  if (run_dir.empty()) return;
+  const std::string folder = absl::StrCat(run_dir, "/events");
+  if (!MakeDirectories(folder).ok()) return;
+  std::string text;
+  for (const std::string& event : RecentEvents()) {
+    absl::StrAppend(&text, event, "\n");
+  }
+  absl::StrAppend(&text, absl::FormatTime(absl::Now()), " ", sentence, "\n");
+  WriteFileAtomically(absl::StrCat(folder, "/rank-", rank, ".log"), text)
+      .IgnoreError();
+}
+
+class ConnectedWorld : public World {
+ public:
+  static absl::StatusOr<std::unique_ptr<World>> Join(
+      const Place& place, const TrainConfig& config) {
+    auto world =
+        std::unique_ptr<ConnectedWorld>(new ConnectedWorld(place, config));
+    NW_RETURN_IF_ERROR(world->Meet(config));
+    return world;
+  }
+
+  ~ConnectedWorld() override {
+    communicator_.reset();
+    client_.reset();
+  }
+
+  Communicator* communicator() override { return communicator_.get(); }
+
+  absl::Status Leave(absl::Status outcome) override {
+    if (outcome.ok()) {
+      NW_RETURN_IF_ERROR(client_->Leave());
+      // Not before the others have left, too.
+      return coordinator_ == nullptr ? outcome : coordinator_->Wait();
+    }
+    // A connection that broke is the sign of a failure elsewhere, of which the
+    // coordinator knows more and is about to tell.
+    if (absl::IsUnavailable(outcome)) absl::SleepFor(kPatience);
+    WriteEvents(run_dir_, place_.rank, std::string(outcome.message()));
+    client_->Fail(outcome.message()).IgnoreError();
+    if (absl::IsUnavailable(outcome)) End(outcome.message());
+    return outcome;
+  }
+
+ private:
+  static constexpr absl::Duration kPatience = absl::Seconds(15);
+
+  ConnectedWorld(const Place& place, const TrainConfig& config)
+      : place_(place),
+        run_dir_(config.run_dir()),
+        timeout_seconds_(config.distributed().timeout_seconds()) {}
+
+  absl::Status Meet(const TrainConfig& config) {
+    const ActivityScope activity("start");
+    if (place_.hosts_coordinator) {
+      NW_ASSIGN_OR_RETURN(coordinator_,
+                          Coordinator::Start({.listen = place_.coordinator,
+                                              .world_size = place_.world_size,
+                                              .run_id = place_.run_id,
+                                              .token = place_.token}));
+    }
+    RendezvousClient::Options options;
+    options.address = place_.coordinator;
+    options.rank = place_.rank;
+    options.world_size = place_.world_size;
+    options.run_id = place_.run_id;
+    options.token = place_.token;
+    NW_ASSIGN_OR_RETURN(options.facts["binary"], BinaryFingerprint());
+    NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
+    options.facts["device"] = DeviceTypeName(device.type);
+    options.facts["config"] = ConfigFingerprint(config);
+    options.on_abort = [this](const std::string& sentence) {
+      WriteEvents(run_dir_, place_.rank, sentence);
+      End(sentence);
+    };
+    NW_ASSIGN_OR_RETURN(client_, RendezvousClient::Join(options));
+    absl::Status status = Connect(device);
+    return status.ok() ? status : Leave(status);
+  }
+
+  absl::Status Connect(Device device) {
+    if (device != Device::Cpu()) {
+      return absl::UnimplementedError(absl::StrCat(
+          "device: ", DeviceTypeName(device.type), " with ", place_.world_size,
+          " ranks is not there yet, wanted CPU or one rank"));
+    }
+    GlooOptions options;
+    options.rank = place_.rank;
+    options.world_size = place_.world_size;
+    options.timeout = absl::Seconds(timeout_seconds_);
+    NW_ASSIGN_OR_RETURN(options.address,
+                        LocalAddressTowards(place_.coordinator));
+    Store store(client_.get());
+    NW_ASSIGN_OR_RETURN(communicator_, GlooCommunicator(options, &store));
+    return absl::OkStatus();
+  }
+
+  // From any thread: every checkpoint is complete or not there, whenever its
+  // writer ends.
+  [[noreturn]] void End(absl::string_view sentence) const {
+    std::fprintf(stderr, "nextword: %s\n", std::string(sentence).c_str());
+    std::fflush(nullptr);
+    _exit(kAbortedExitCode);
+  }
+
+  class Store : public KeyValueStore {
+   public:
+    explicit Store(RendezvousClient* client) : client_(client) {}
+    absl::Status Put(const std::string& key,
+                     const std::string& value) override {
+      return client_->Put(key, value);
+    }
+    absl::StatusOr<std::string> Get(const std::string& key,
+                                    absl::Duration timeout) override {
+      return client_->Get(key, timeout);
+    }
+
+   private:
+    RendezvousClient* const client_;
+  };
+
+  const Place place_;
+  const std::string run_dir_;
+  const int timeout_seconds_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<RendezvousClient> client_;
+  std::unique_ptr<Communicator> communicator_;
+};
+
+}  // namespace
+
+std::optional<std::string> ProcessEnvironment(const std::string& name) {
+  const char* const value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+absl::StatusOr<Place> PlaceFrom(const Environment& environment) {
+  Place place;
+  if (!environment("WORLD_SIZE").has_value()) return place;
+  NW_ASSIGN_OR_RETURN(place.world_size,
+                      Number(environment, "WORLD_SIZE", 1, kMaxWorldSize));
+  if (place.world_size == 1) return place;
+  const int last = place.world_size - 1;
+  NW_ASSIGN_OR_RETURN(place.rank, Number(environment, "RANK", 0, last));
+  NW_ASSIGN_OR_RETURN(place.local_rank,
+                      Number(environment, "LOCAL_RANK", 0, last));
+  NW_ASSIGN_OR_RETURN(
+      place.local_world_size,
+      Number(environment, "LOCAL_WORLD_SIZE", 1, place.world_size));
+  place.run_id = environment("NEXTWORD_RUN_ID").value_or("default");
+  place.token = environment("NEXTWORD_TOKEN").value_or("");
+  if (place.token.empty()) {
+    return absl::InvalidArgumentError(
+        "the environment has WORLD_SIZE, but no NEXTWORD_TOKEN: a secret that "
+        "the ranks of a job share, any text that others cannot guess");
+  }
+  if (const auto address = environment("NEXTWORD_COORDINATOR")) {
+    place.coordinator = *address;
+    return place;
+  }
+  NW_ASSIGN_OR_RETURN(const int port,
+                      Number(environment, "MASTER_PORT", 1, 65535));
+  const std::string host = environment("MASTER_ADDR").value_or("");
+  if (host.empty()) {
+    return absl::InvalidArgumentError(
+        "the environment has WORLD_SIZE, but neither NEXTWORD_COORDINATOR nor "
+        "MASTER_ADDR");
+  }
+  place.coordinator = absl::StrCat(host, ":", port);
+  place.hosts_coordinator = place.rank == 0;
+  return place;
+}
+
+absl::StatusOr<std::unique_ptr<World>> World::Join(const Place& place,
+                                                   const TrainConfig& config) {
+  if (place.world_size == 1) return std::make_unique<WorldOfOne>();
+  return ConnectedWorld::Join(place, config);
+}
+
+}  // namespace nextword

@@ -1,0 +1,18 @@
+#include "tools/commands/join_world.h"
+
+#include <algorithm>
+
+#include "autograd/base/parallel.h"
+#include "autograd/base/status.h"
+
+namespace nextword {
+
+absl::StatusOr<std::unique_ptr<World>> JoinWorld(const TrainConfig& config) {
+  NW_ASSIGN_OR_RETURN(const Place place, PlaceFrom(ProcessEnvironment));
+  if (config.threads() == 0 && place.local_world_size > 1) {
+    SetNumThreads(std::max(1, NumThreads() / place.local_world_size));
+  }
+  return World::Join(place, config);
+}
+
+}  // namespace nextword
