@@ -1,12 +1,14 @@
 // The nextword binary: one subcommand per file of tools/commands.
 //
 // Exit codes: 0 done, 1 the command failed (the reason is on standard error),
-// other codes for a command line that could not be read.
+// other codes for a command line that could not be read. That of `launch` is a
+// rank's.
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -15,9 +17,11 @@
 #include "spdlog/spdlog.h"
 #include "tools/commands/bench.h"
 #include "tools/commands/check.h"
+#include "tools/commands/coordinator.h"
 #include "tools/commands/eval.h"
 #include "tools/commands/example.h"
 #include "tools/commands/generate.h"
+#include "tools/commands/launch.h"
 #include "tools/commands/tokenize.h"
 #include "tools/commands/train.h"
 #include "tools/commands/version.h"
@@ -46,7 +50,12 @@ int main(int argc, char** argv) {
                         "nextword train --config configs/quickstart.textproto");
   app.require_subcommand(1);
   absl::Status status;
+  int exit_code = 0;
+  const std::vector<std::string> launched =
+      nextword::CutLaunchedCommand(&argc, argv);
   nextword::AddTrainCommand(app, &status);
+  nextword::AddLaunchCommand(app, launched, &status, &exit_code);
+  nextword::AddCoordinatorCommand(app, &status, &exit_code);
   nextword::AddCheckCommand(app, &status);
   nextword::AddEvalCommand(app, &status);
   nextword::AddGenerateCommand(app, &status);
@@ -58,7 +67,7 @@ int main(int argc, char** argv) {
   if (status.ok() && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)) {
     status = nextword::FileError("standard output", "write");
   }
-  if (status.ok()) return 0;
+  if (status.ok()) return exit_code;
   std::fprintf(stderr, "nextword: %s\n", std::string(status.message()).c_str());
   return 1;
 }
