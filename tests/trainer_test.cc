@@ -343,7 +343,7 @@ TEST_F(TrainerTest, RefusesRanksWithOtherData) {
         Trainer::Create(odd ? Config("run", other) : Config("run"), "none",
                         communicator)
             .status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
     EXPECT_THAT(std::string(status.message()),
                 AllOf(HasSubstr("corpus: is not the same on all ranks"),
                       HasSubstr(" on rank 2"), HasSubstr("on ranks 0, 1, 3")));
@@ -419,6 +419,30 @@ TEST_F(TrainerTest, SecondStartReusesTokenFiles) {
   WriteTestFile(Path("d.txt"), RandomText(9, 6000));
   ASSERT_TRUE(Run(Config("third")).ok());
   EXPECT_NE(inode("cache/train.tokens"), before[1]);
+}
+
+TEST_F(TrainerTest, MakesDamagedTokenFilesAgain) {
+  ASSERT_TRUE(Run(Config("whole")).ok());
+  const auto before = *ReadFile(Path("cache/train.tokens"));
+  std::string damaged = before;
+  damaged[damaged.size() / 2] ^= 1;
+  WriteTestFile(Path("cache/train.tokens"), damaged);
+  ASSERT_TRUE(Run(Config("again")).ok());
+  ExpectSameRun("whole", "again");
+  EXPECT_TRUE(*ReadFile(Path("cache/train.tokens")) == before);
+  // Token files that the user made are not ours to mend.
+  WriteTestFile(Path("cache/train.tokens"), damaged);
+  TrainConfig config = Config("given");
+  config.mutable_data()->clear_source();
+  config.mutable_data()->clear_cache_dir();
+  config.mutable_data()->clear_held_out_fraction();
+  config.mutable_data()->add_tokens(Path("cache/train.tokens"));
+  config.mutable_data()->add_held_out_tokens(Path("cache/held_out.tokens"));
+  config.mutable_data()->set_tokenizer(Path("cache/tokenizer.json"));
+  const absl::Status status = Run(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(Path("cache/train.tokens")));
 }
 
 TEST_F(TrainerTest, AFreshStartWantsAnEmptyRun) {
@@ -530,7 +554,7 @@ TEST_F(TrainerTest, RefusesWhatMemoryCannotHold) {
       Trainer::Create(Config("run", {"model.hidden_size=1048576"}), "none",
                       Alone())
           .status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

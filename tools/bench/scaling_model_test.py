@@ -175,6 +175,16 @@ class StepTest(unittest.TestCase):
             self.all_of_it(Plan()) - 0.1 * (1 - ready),
         )
 
+    def test_backward_is_two_thirds_of_computing(self):
+        shape, batch = MODELS["1.5B"], 64 * 4096
+        got = dp.step(BANDWIDTH, shape, Plan(), batch, 64)
+        bare = dp.step(BANDWIDTH, shape, Plan(overlap=False), batch, 64)
+        first = dp.buckets(shape, Plan())[0]
+        self.assertAlmostEqual(
+            bare.exposed - got.exposed,
+            got.compute * 2 / 3 * (1 - shape.ready(first.begin)),
+        )
+
     def test_sharding_sends_as_much_but_half_of_it_in_sight(self):
         shape = MODELS["124M"]
         whole, sharded = Plan(), Plan(sharded=True)
@@ -266,6 +276,16 @@ class FormulaTest(unittest.TestCase):
                     )
                     checked += 1
         self.assertGreater(checked, 20)
+
+    def test_counts_the_update_of_one_gpu(self):
+        slow = dataclasses.replace(Machine(), memory_gbs=80, node=1)
+        shape = MODELS["1.5B"]
+        plan = Plan(overlap=False, sharded=True)
+        at = dp.crossing(slow, shape, plan, 2**20, 0.5)
+        self.assertGreater(at, 20)
+        for ranks, more in ((math.floor(at), True), (math.ceil(at), False)):
+            got = dp.strong_efficiency(slow, shape, plan, 2**20, ranks)
+            self.assertEqual(got > 0.5, more)
 
     def test_is_the_short_formula_where_only_bytes_count(self):
         """3 B beta / (b R) (1 / E - 1) GPUs, but for what is exact in the long
