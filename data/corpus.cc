@@ -316,11 +316,13 @@ absl::StatusOr<PreparedCorpus> PrepareCorpus(const CorpusOptions& options) {
   const Outputs outputs = OutputsIn(options.cache_dir);
   const std::string tokenizer_path =
       options.tokenizer.empty() ? outputs.tokenizer : options.tokenizer;
-  NW_ASSIGN_OR_RETURN(std::optional<PreparedCorpus> prepared,
-                      FindPrepared(inputs, tokenizer_path, outputs));
-  if (prepared.has_value()) {
-    Log::info("corpus: {} is up to date", options.cache_dir);
-    return *std::move(prepared);
+  if (!options.remake) {
+    NW_ASSIGN_OR_RETURN(std::optional<PreparedCorpus> prepared,
+                        FindPrepared(inputs, tokenizer_path, outputs));
+    if (prepared.has_value()) {
+      Log::info("corpus: {} is up to date", options.cache_dir);
+      return *std::move(prepared);
+    }
   }
   return Prepare(inputs, tokenizer_path, outputs);
 }

@@ -24,6 +24,8 @@ struct CorpusOptions {
   int32_t tokenizer_vocab_size = 4096;
   // Folder of the files made.
   std::string cache_dir = {};
+  // Make them again even if they seem to be there.
+  bool remake = false;
 };
 
 struct PreparedCorpus {

@@ -6,11 +6,13 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/base/file.h"
 #include "autograd/base/hash.h"
+#include "autograd/base/log.h"
 #include "autograd/base/status.h"
 #include "configs/batch_config.h"
 #include "data/corpus.h"
 #include "data/token_file.h"
 #include "data/token_stream.h"
+#include "distributed/rendezvous/activity.h"
 
 namespace nextword {
 namespace {
@@ -28,7 +30,8 @@ std::string CacheDirectory(const TrainConfig& config) {
              : config.data().cache_dir();
 }
 
-absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config) {
+absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config,
+                                            bool remake) {
   const DataConfig& data = config.data();
   if (data.tokens_size() > 0) {
     return TokenFiles{
@@ -44,6 +47,7 @@ absl::StatusOr<TokenFiles> LocateTokenFiles(const TrainConfig& config) {
   options.tokenizer = data.tokenizer();
   options.tokenizer_vocab_size = data.tokenizer_vocab_size();
   options.cache_dir = CacheDirectory(config);
+  options.remake = remake;
   NW_ASSIGN_OR_RETURN(const PreparedCorpus corpus, PrepareCorpus(options));
   TokenFiles files{corpus.tokenizer_path, {corpus.train_tokens}, {}};
   if (!corpus.held_out_tokens.empty()) {
@@ -95,7 +99,18 @@ absl::StatusOr<std::optional<EvaluationSequences>> CorpusData::OpenHeldOut(
 }
 
 absl::StatusOr<CorpusData> CorpusData::Open(const TrainConfig& config) {
-  NW_ASSIGN_OR_RETURN(const TokenFiles files, LocateTokenFiles(config));
+  const ActivityScope activity("data open", CacheDirectory(config));
+  absl::StatusOr<CorpusData> data = OpenFiles(config, /*remake=*/false);
+  const bool can_remake = config.data().source_size() > 0;
+  if (!absl::IsDataLoss(data.status()) || !can_remake) return data;
+  Log::warn("{}; made again from the text",
+            std::string(data.status().message()));
+  return OpenFiles(config, /*remake=*/true);
+}
+
+absl::StatusOr<CorpusData> CorpusData::OpenFiles(const TrainConfig& config,
+                                                 bool remake) {
+  NW_ASSIGN_OR_RETURN(const TokenFiles files, LocateTokenFiles(config, remake));
   NW_ASSIGN_OR_RETURN(Tokenizer tokenizer,
                       Tokenizer::Load(files.tokenizer_path));
   const int64_t length = SequenceLength(config.batch(), config.model());

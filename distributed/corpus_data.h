@@ -16,8 +16,8 @@ namespace nextword {
 
 struct CorpusData {
   // Opens what `config`, which is valid, names; from raw text, tokenizer and
-  // token files are made first unless they are there. Errors: what it names is
-  // missing, damaged, too short, or made with another tokenizer.
+  // token files are made first unless they are there and whole. Errors: what it
+  // names is missing, damaged, too short, or made with another tokenizer.
   static absl::StatusOr<CorpusData> Open(const TrainConfig& config);
 
   // The text that the run of `config` holds out, in files that are there:
@@ -34,6 +34,10 @@ struct CorpusData {
   std::string tokenizer_file;  // The bytes of that file.
   Loader loader;
   std::optional<EvaluationSequences> held_out;
+
+ private:
+  static absl::StatusOr<CorpusData> OpenFiles(const TrainConfig& config,
+                                              bool remake);
 };
 
 }  // namespace nextword

@@ -7,6 +7,7 @@
 #include "autograd/base/status.h"
 #include "autograd/kernels/kernels.h"
 #include "distributed/batch.h"
+#include "distributed/rendezvous/activity.h"
 
 namespace nextword {
 namespace {
@@ -54,6 +55,8 @@ absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
     sum[0] = nats;
     sum[1] = static_cast<double>(part.CountTargets());
   }
+  const ActivityScope activity("all-gather", "evaluation",
+                               ActivityKind::kWaitsForOthers);
   const Tensor sums = Empty({ranks, rounds, 2}, DType::kF64);
   NW_RETURN_IF_ERROR(communicator->Gather(mine, sums, "evaluation").Wait());
   Evaluation result;

@@ -29,7 +29,7 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
       Learner::EstimateMemory(config, model, world_size);
   const int64_t has = AllocatorFor(device).Capacity();
   if (need.total() <= has) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
+  return absl::FailedPreconditionError(absl::StrFormat(
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
       "%.1f, activations %.1f), this machine's %s has %.1f; a smaller model, "
       "batch.micro_batch or batch.lanes, or model.recompute: true need less",

@@ -11,11 +11,14 @@
 #include "absl/strings/str_join.h"
 #include "autograd/base/hash.h"
 #include "autograd/base/status.h"
+#include "distributed/rendezvous/activity.h"
 
 namespace nextword {
 
 absl::Status CheckSame(const char* what, uint64_t fingerprint,
                        Communicator* communicator) {
+  const ActivityScope activity("comparison", what,
+                               ActivityKind::kWaitsForOthers);
   const Tensor mine = Empty({2}, DType::kI32);
   std::memcpy(mine.raw_data(), &fingerprint, sizeof fingerprint);
   const Tensor all = Empty({communicator->world_size(), 2}, DType::kI32);
@@ -40,7 +43,7 @@ absl::Status CheckSame(const char* what, uint64_t fingerprint,
                     ranks.size() == 1 ? " on rank " : " on ranks ",
                     absl::StrJoin(ranks, ", "));
   }
-  return absl::FailedPreconditionError(
+  return absl::AbortedError(
       absl::StrCat(what, ": is not the same on all ranks: its fingerprint is ",
                    differences));
 }

@@ -11,8 +11,8 @@
 namespace nextword {
 
 // Compares the fingerprints that the ranks have of `what`, such as "corpus".
-// Error, on all ranks: they differ; it says which ranks have which, the fewest
-// last. Collective.
+// Error, ABORTED on all ranks: they differ; it says which ranks have which, the
+// fewest last. Collective.
 absl::Status CheckSame(const char* what, uint64_t fingerprint,
                        Communicator* communicator);
 

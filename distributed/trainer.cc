@@ -243,7 +243,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
 }
 
 absl::Status Trainer::Restore(const std::optional<Checkpoint>& checkpoint) {
-  const ActivityScope activity("restore");
+  const ActivityScope activity(
+      "restore", "",
+      IsLead() ? ActivityKind::kWorks : ActivityKind::kWaitsForOthers);
   ShardedTensors weights = learner_->Weights();
   ShardedTensors moments = learner_->Moments();
   // Where the run is: whether there is a checkpoint, its step, the position in

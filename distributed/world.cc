@@ -138,9 +138,17 @@ class ConnectedWorld : public World {
     options.facts["config"] = ConfigFingerprint(config);
     options.on_abort = [this](const std::string& sentence) {
       WriteEvents(run_dir_, place_.rank, sentence);
+      // The others are to hear the sentence from it, too.
+      if (coordinator_ != nullptr) coordinator_->Stop();
       End(sentence);
     };
-    NW_ASSIGN_OR_RETURN(client_, RendezvousClient::Join(options));
+    absl::StatusOr<std::unique_ptr<RendezvousClient>> client =
+        RendezvousClient::Join(options);
+    // Ranks that differ may agree after somebody has mended one of them.
+    if (absl::IsFailedPrecondition(client.status())) {
+      return absl::AbortedError(client.status().message());
+    }
+    NW_ASSIGN_OR_RETURN(client_, std::move(client));
     absl::Status status = Connect(device);
     return status.ok() ? status : Leave(status);
   }

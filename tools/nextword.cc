@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "autograd/base/file.h"
+#include "distributed/world.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 #include "tools/commands/bench.h"
@@ -36,6 +38,13 @@ void OpenStandardStreams() {
     fd = open("/dev/null", O_RDWR);
   } while (fd >= 0 && fd <= STDERR_FILENO);
   if (fd >= 0) close(fd);
+}
+
+// Whether the same command may succeed later, after a peer has come back, a
+// disk has been cleared or a machine has been mended.
+bool MayPass(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsAborted(status) ||
+         absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
 }
 
 }  // namespace
@@ -69,5 +78,6 @@ int main(int argc, char** argv) {
   }
   if (status.ok()) return exit_code;
   std::fprintf(stderr, "nextword: %s\n", std::string(status.message()).c_str());
-  return 1;
+  const bool launched_rank = std::getenv("NEXTWORD_LAUNCHED") != nullptr;
+  return launched_rank && MayPass(status) ? nextword::kAbortedExitCode : 1;
 }
