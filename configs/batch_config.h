@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "configs/train_config.pb.h"
 
 namespace nextword {
@@ -26,6 +27,10 @@ inline int64_t TokensPerStep(const BatchConfig& batch,
                              const ModelConfig& model) {
   return SequencesPerStep(batch) * SequenceLength(batch, model);
 }
+
+// Whether `ranks` ranks can divide the lanes of a step: ranks are a power of
+// two, as lanes are, and not more. The error names batch.lanes.
+absl::Status CheckRanks(const BatchConfig& batch, int ranks);
 
 }  // namespace nextword
 

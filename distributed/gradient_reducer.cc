@@ -169,31 +169,25 @@ void GradientReducer::KeepWhole() {
 // Takes the pieces of the sum over the lanes of all ranks into the tree; after
 // the last, leaves those of the whole sum in the gradients.
 void GradientReducer::KeepPieces() {
-  const bool last = static_cast<int>(losses_.size()) == lanes_;
-  if (waiting_.empty() && last) return;
+  if (static_cast<int>(losses_.size()) == lanes_) {
+    for (auto left = waiting_.rbegin(); left != waiting_.rend(); ++left) {
+      AddPacked(left->gradients);
+    }
+    return;
+  }
   const MemoryLabel label("gradients");
-  Tensor sum = Packed();
+  Tensor sum = MovePieces();
   int lanes = 1;
-  while (!waiting_.empty() && (last || waiting_.back().lanes == lanes)) {
+  while (!waiting_.empty() && waiting_.back().lanes == lanes) {
     kernels::accumulate(waiting_.back().gradients, &sum);
     waiting_.pop_back();
     lanes *= 2;
   }
-  if (!last) {
-    waiting_.push_back({lanes, sum});
-    Discard(parameters_->gradients());
-    return;
-  }
-  int64_t offset = 0;
-  for (const FlatRange& piece : pieces()) {
-    Tensor to = RangeOf(parameters_->gradients(), piece.begin, piece.end);
-    kernels::copy(sum.View(offset, to.shape()), &to);
-    offset += to.numel();
-  }
+  waiting_.push_back({lanes, sum});
 }
 
-// This rank's pieces of the gradients, one after the other.
-Tensor GradientReducer::Packed() const {
+// This rank's pieces of the gradients, one after the other; leaves none.
+Tensor GradientReducer::MovePieces() {
   int64_t size = 0;
   for (const FlatRange& piece : pieces()) size += piece.end - piece.begin;
   const Tensor& gradients = parameters_->gradients();
@@ -203,9 +197,20 @@ Tensor GradientReducer::Packed() const {
     const Tensor from = RangeOf(gradients, piece.begin, piece.end);
     Tensor to = packed.View(offset, from.shape());
     kernels::copy(from, &to);
+    Discard(from);
     offset += from.numel();
   }
   return packed;
+}
+
+// Adds what MovePieces has made to the pieces.
+void GradientReducer::AddPacked(const Tensor& packed) {
+  int64_t offset = 0;
+  for (const FlatRange& piece : pieces()) {
+    Tensor to = RangeOf(parameters_->gradients(), piece.begin, piece.end);
+    kernels::accumulate(packed.View(offset, to.shape()), &to);
+    offset += to.numel();
+  }
 }
 
 absl::StatusOr<LossSum> GradientReducer::Finish() {

@@ -119,7 +119,8 @@ class GradientReducer {
   absl::Status WaitForSent();
   void KeepWhole();
   void KeepPieces();
-  Tensor Packed() const;
+  Tensor MovePieces();
+  void AddPacked(const Tensor& packed);
   absl::StatusOr<LossSum> SumLosses();
 
   const int lanes_;

@@ -1,7 +1,6 @@
 #include "distributed/learner.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -52,17 +51,6 @@ int64_t BucketElements(const TrainConfig& config) {
   return int64_t{config.distributed().bucket_mb()} << 18;
 }
 
-absl::Status CheckLanes(int lanes, int world_size) {
-  if (std::has_single_bit(static_cast<unsigned>(world_size)) &&
-      world_size <= lanes) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "batch.lanes: is %d, and the job has %d ranks; wanted ranks that are a "
-      "power of two and at most as many as lanes, which they divide",
-      lanes, world_size));
-}
-
 }  // namespace
 
 layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
@@ -83,13 +71,20 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
   const layers::MatrixSizes matrices = layers::LargestMatrices(model);
   if (sharding >= OPTIMIZER) memory.moments /= world_size;
   if (sharding >= GRADIENTS) {
-    const int64_t buffer = memory.gradients / GradientReducer::Buffers(lanes);
-    memory.gradients /= world_size;
-    // Backward fills buckets while others are on their way.
-    memory.gradients +=
-        config.batch().micro_batches() > 1
-            ? buffer
-            : std::min(buffer, 4 * matrices.largest + 2 * bucket);
+    const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
+    const int64_t largest = 4 * matrices.largest;
+    // Sums over lanes wait as pieces, while backward makes a whole gradient,
+    // whose buckets go as it fills them.
+    memory.gradients = (GradientReducer::Buffers(lanes) - 1) * all / world_size;
+    if (config.batch().micro_batches() > 1) {
+      memory.gradients += all;
+    } else {
+      memory.gradients +=
+          std::min(all, (all - largest) / world_size + largest + 2 * bucket);
+      // The loss keeps a gradient of the head, which is gone by then.
+      memory.activations -=
+          int64_t{4} * model.vocab_size() * model.hidden_size();
+    }
   }
   if (sharding >= PARAMETERS) {
     const int64_t width = ComputeDTypeOf(config) == DType::kBF16 ? 2 : 4;
@@ -106,7 +101,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     const TrainConfig& config, const ModelConfig& model,
     Communicator* communicator) {
   const int world_size = communicator->world_size();
-  NW_RETURN_IF_ERROR(CheckLanes(config.batch().lanes(), world_size));
+  NW_RETURN_IF_ERROR(CheckRanks(config.batch(), world_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
   NW_RETURN_IF_ERROR(CheckMemory(config, model, device, world_size));
   return std::unique_ptr<Learner>(

@@ -72,7 +72,14 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {
 
 absl::StatusOr<std::optional<Checkpoint>> ResumeFrom(
     const std::string& resume, const std::string& run_dir) {
-  if (resume == "auto") return FindLatestCheckpoint(run_dir);
+  absl::string_view path = resume;
+  const bool has_other = absl::ConsumePrefix(&path, "auto:");
+  if (resume == "auto" || has_other) {
+    NW_ASSIGN_OR_RETURN(std::optional<Checkpoint> latest,
+                        FindLatestCheckpoint(run_dir));
+    if (latest.has_value() || !has_other) return latest;
+    return ResumeFrom(std::string(path), run_dir);
+  }
   if (resume != "none") {
     NW_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(resume));
     return std::optional<Checkpoint>(std::move(checkpoint));

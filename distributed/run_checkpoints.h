@@ -31,6 +31,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path);
 
 // What `--resume` means for a run:
 //   auto  the newest whole checkpoint; a fresh start when there is none at all
+//   auto:PATH  the same, but PATH when there is none
 //   none  a fresh start; an error when the run has checkpoints, which it would
 //         mix with its own
 //   PATH  OpenCheckpoint(PATH)

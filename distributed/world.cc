@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -13,13 +14,14 @@
 #include "autograd/base/file.h"
 #include "autograd/base/hash.h"
 #include "autograd/base/status.h"
+#include "configs/batch_config.h"
 #include "distributed/collectives/gloo_communicator.h"
+#include "distributed/config_facts.h"
 #include "distributed/device.h"
 #include "distributed/rendezvous/activity.h"
 #include "distributed/rendezvous/coordinator.h"
 #include "distributed/rendezvous/local_address.h"
 #include "distributed/rendezvous/rendezvous_client.h"
-#include "google/protobuf/text_format.h"
 
 namespace nextword {
 namespace {
@@ -40,14 +42,6 @@ absl::StatusOr<int> Number(const Environment& environment,
                      "', wanted a number from ", least, " to ", most));
   }
   return number;
-}
-
-// Of what must be the same on all ranks.
-std::string ConfigFingerprint(TrainConfig config) {
-  config.clear_threads();
-  std::string text;
-  google::protobuf::TextFormat::PrintToString(config, &text);
-  return HexDigits(Hash64(text));
 }
 
 absl::StatusOr<std::string> BinaryFingerprint() {
@@ -132,10 +126,11 @@ class ConnectedWorld : public World {
     options.world_size = place_.world_size;
     options.run_id = place_.run_id;
     options.token = place_.token;
+    options.tls_ca_file = place_.tls_ca_file;
     NW_ASSIGN_OR_RETURN(options.facts["binary"], BinaryFingerprint());
     NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
     options.facts["device"] = DeviceTypeName(device.type);
-    options.facts["config"] = ConfigFingerprint(config);
+    options.facts.merge(ConfigFacts(config));
     options.on_abort = [this](const std::string& sentence) {
       WriteEvents(run_dir_, place_.rank, sentence);
       // The others are to hear the sentence from it, too.
@@ -225,6 +220,7 @@ absl::StatusOr<Place> PlaceFrom(const Environment& environment) {
       Number(environment, "LOCAL_WORLD_SIZE", 1, place.world_size));
   place.run_id = environment("NEXTWORD_RUN_ID").value_or("default");
   place.token = environment("NEXTWORD_TOKEN").value_or("");
+  place.tls_ca_file = environment("NEXTWORD_TLS_CA").value_or("");
   if (place.token.empty()) {
     return absl::InvalidArgumentError(
         "the environment has WORLD_SIZE, but no NEXTWORD_TOKEN: a secret that "
@@ -250,6 +246,9 @@ absl::StatusOr<Place> PlaceFrom(const Environment& environment) {
 absl::StatusOr<std::unique_ptr<World>> World::Join(const Place& place,
                                                    const TrainConfig& config) {
   if (place.world_size == 1) return std::make_unique<WorldOfOne>();
+  NW_RETURN_IF_ERROR(CheckRanks(config.batch(), place.world_size));
+  // A peer that is gone is an error of a write, not the end of this process.
+  signal(SIGPIPE, SIG_IGN);
   return ConnectedWorld::Join(place, config);
 }
 

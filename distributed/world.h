@@ -35,6 +35,7 @@ struct Place {
   bool hosts_coordinator = false;
   std::string run_id;
   std::string token;
+  std::string tls_ca_file;  // Empty: no TLS.
 };
 
 // The value of a variable; nothing when it is not set.
@@ -43,8 +44,8 @@ using Environment =
 std::optional<std::string> ProcessEnvironment(const std::string& name);
 
 // Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
-// MASTER_PORT as torchrun sets them, and NEXTWORD_COORDINATOR, _RUN_ID and
-// _TOKEN. A world of one when WORLD_SIZE is not set or 1. Error: one that is
+// MASTER_PORT as torchrun sets them, and NEXTWORD_COORDINATOR, _RUN_ID, _TOKEN
+// and _TLS_CA. A world of one when WORLD_SIZE is not set or 1. Error: one that is
 // missing, no number or out of range, by name.
 absl::StatusOr<Place> PlaceFrom(const Environment& environment);
 

@@ -106,7 +106,7 @@ TEST(JobState, RefusesWhatIsTooLarge) {
   EXPECT_FALSE(job.Join(request).ok());
   request = job.Request(0);
   for (int i = 0; i <= kMaxFacts; ++i) request.add_fact()->set_name("f");
-  EXPECT_THAT(std::string(job.Join(request).message()), HasSubstr("65 facts"));
+  EXPECT_THAT(std::string(job.Join(request).message()), HasSubstr("257 facts"));
   request = job.Request(0);
   request.add_fact()->set_value(std::string(kMaxFactValueBytes + 1, 'v'));
   EXPECT_FALSE(job.Join(request).ok());
@@ -248,6 +248,15 @@ TEST(JobState, ALateReportDoesNotSpoilTheNextGeneration) {
   EXPECT_EQ(job.EndOf(1), "");
   ASSERT_TRUE(job.Join(0).ok());
   EXPECT_EQ(job.LastNews(), "2 started");
+}
+
+TEST(JobState, AReportMeantForTheCoordinatorBeforeDoesNotSpoilTheStart) {
+  TestJob job(2);
+  ASSERT_TRUE(job.Join(0).ok());
+  EXPECT_TRUE(job.Report(1, "exit code 75", 55, 4711).ok());
+  EXPECT_EQ(job.EndOf(0), "");
+  EXPECT_TRUE(job.Report(1, "exit code 75", 55, 1).ok());
+  EXPECT_THAT(job.EndOf(0), HasSubstr("exit code 75"));
 }
 
 TEST(JobState, ARankThatCannotStartIsTold) {

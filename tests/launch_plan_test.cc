@@ -25,8 +25,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
+using ::testing::StartsWith;
 
 const EnvironmentMap kSlurm = {{"SLURM_JOB_NUM_NODES", "4"},
+                               {"SLURM_STEP_NUM_NODES", "4"},
+                               {"SLURM_STEP_NODELIST", "gpu[03-05,11]"},
                                {"SLURM_NODEID", "2"},
                                {"SLURM_LOCALID", "0"},
                                {"SLURM_JOB_ID", "1234567"},
@@ -98,7 +101,7 @@ TEST(LaunchPlanTest, ReadsSlurm) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->nnodes, 4);
   EXPECT_EQ(plan->node_rank, 2);
-  EXPECT_EQ(plan->coordinator, absl::StrCat("gpu03:", 20000 + 1234567 % 20000));
+  EXPECT_EQ(plan->coordinator, absl::StrCat("gpu03:", 20000 + 1234567 % 12000));
   EXPECT_EQ(plan->run_id, "1234567");
   // What is given counts more.
   const auto alone = PlanLaunch({.nnodes = 1}, kSlurm);
@@ -113,10 +116,10 @@ TEST(LaunchPlanTest, ReadsSlurm) {
 
 TEST(LaunchPlanTest, NamesTheSlurmVariableThatIsWrong) {
   for (const auto& [name, value] :
-       EnvironmentMap{{"SLURM_JOB_NUM_NODES", "many"},
+       EnvironmentMap{{"SLURM_STEP_NUM_NODES", "many"},
                       {"SLURM_NODEID", ""},
                       {"SLURM_LOCALID", "1"},
-                      {"SLURM_JOB_NODELIST", "gpu["},
+                      {"SLURM_STEP_NODELIST", "gpu["},
                       {"SLURM_JOB_ID", "x"}}) {
     EnvironmentMap environment = kSlurm;
     environment[name] = value;
@@ -128,6 +131,33 @@ TEST(LaunchPlanTest, NamesTheSlurmVariableThatIsWrong) {
   environment = kSlurm;
   environment.erase("NEXTWORD_TOKEN");
   EXPECT_THAT(ErrorOf({}, environment), HasSubstr("--token-file: not given"));
+}
+
+TEST(LaunchPlanTest, ASlurmStepMayHaveFewerNodesThanTheJob) {
+  // As of `srun -N2 -r1` in a job of four nodes.
+  EnvironmentMap environment = kSlurm;
+  environment["SLURM_STEP_NUM_NODES"] = "2";
+  environment["SLURM_STEP_NODELIST"] = "gpu[04-05]";
+  environment["SLURM_NODEID"] = "1";
+  const auto plan = PlanLaunch({}, environment);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->nnodes, 2);
+  EXPECT_EQ(plan->node_rank, 1);
+  EXPECT_THAT(plan->coordinator, StartsWith("gpu04:"));
+}
+
+TEST(LaunchPlanTest, ABatchScriptOfSeveralNodesIsToldToUseSrun) {
+  EnvironmentMap environment = kSlurm;
+  environment.erase("SLURM_STEP_NUM_NODES");
+  environment.erase("SLURM_STEP_NODELIST");
+  environment["SLURM_NODEID"] = "0";
+  EXPECT_THAT(ErrorOf({}, environment),
+              AllOf(HasSubstr("this Slurm job has 4 nodes"),
+                    HasSubstr("srun --ntasks-per-node=1 nextword launch")));
+  const auto started_otherwise = PlanLaunch({.node_rank = 3}, environment);
+  ASSERT_TRUE(started_otherwise.ok()) << started_otherwise.status();
+  EXPECT_EQ(started_otherwise->node_rank, 3);
+  EXPECT_THAT(started_otherwise->coordinator, StartsWith("gpu03:"));
 }
 
 TEST(LaunchPlanTest, FirstHostOfSlurmsLists) {
@@ -195,7 +225,9 @@ TEST(LaunchPlanTest, RestartsResumeFromTheNewestCheckpoint) {
   EXPECT_THAT(RestartArguments({"train", "--resume", "none", "--config", "c"}),
               ElementsAre("train", "--config", "c", "--resume", "auto"));
   EXPECT_THAT(RestartArguments({"train", "--config", "c", "--resume=x"}),
-              ElementsAre("train", "--config", "c", "--resume", "auto"));
+              ElementsAre("train", "--config", "c", "--resume", "auto:x"));
+  EXPECT_THAT(RestartArguments({"train", "--resume", "auto:x"}),
+              ElementsAre("train", "--resume", "auto:x"));
   EXPECT_THAT(RestartArguments({"version"}), ElementsAre("version"));
 }
 

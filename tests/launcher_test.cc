@@ -247,6 +247,13 @@ TEST_F(LauncherTest, RanksDoNotOutliveAKilledLauncher) {
   }
 }
 
+TEST_F(LauncherTest, AConnectionThatBreaksDoesNotEndARank) {
+  EXPECT_EQ(
+      Run(Same(1, "{ while echo more; do :; done; echo broken >&2; } | true")),
+      0);
+  EXPECT_THAT(Contents("errors"), HasSubstr("broken"));
+}
+
 TEST_F(LauncherTest, RanksInheritNoFilesAndTheOldSignalMask) {
   const int fd = open("/dev/null", O_RDONLY);  // Without close-on-exec.
   std::vector<std::string> expected = {"4"};   // ls has its folder open, too.

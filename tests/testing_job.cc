@@ -112,14 +112,15 @@ absl::Status TestJob::Fail(int rank, const std::string& sentence) {
   return status;
 }
 
-absl::Status TestJob::Report(int rank, const std::string& sentence,
-                             int64_t pid) {
+absl::Status TestJob::Report(int rank, const std::string& sentence, int64_t pid,
+                             uint64_t coordinator) {
   ReportRequest request;
   request.set_run_id("run");
   request.set_node(absl::StrCat("node-", rank));
   request.set_rank(rank);
   request.set_pid(pid);
   request.set_sentence(sentence);
+  request.set_coordinator(coordinator);
   const absl::Status status = state_->Report(request, now_);
   Take();
   return status;

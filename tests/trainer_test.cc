@@ -255,6 +255,16 @@ TEST_F(TrainerTest, ResumesFromAnotherRun) {
   EXPECT_THAT(Steps("branch"), ElementsAre(9, 12));
 }
 
+TEST_F(TrainerTest, ResumesFromAnotherRunUnlessItHasItsOwn) {
+  ASSERT_TRUE(Run(Config("whole")).ok());
+  const std::string six = CheckpointDirectory(Path("whole"), 6);
+  ASSERT_TRUE(Run(Config("branch"), "auto:" + six).ok());
+  EXPECT_THAT(Steps("branch"), ElementsAre(9, 12));
+  ASSERT_TRUE(Run(Config("branch"), "auto:" + six).ok());
+  EXPECT_THAT(Steps("branch"), ElementsAre(9, 12));
+  EXPECT_FALSE(Run(Config("third"), "auto:" + Path("nowhere")).ok());
+}
+
 TEST_F(TrainerTest, ThreadsLeaveTheSameBits) {
   SetNumThreads(1);
   ASSERT_TRUE(Run(Config("one")).ok());

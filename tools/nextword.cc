@@ -4,6 +4,7 @@
 // other codes for a command line that could not be read. That of `launch` is a
 // rank's.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -51,6 +52,8 @@ bool MayPass(const absl::Status& status) {
 
 int main(int argc, char** argv) {
   OpenStandardStreams();
+  // A launcher starts it as /proc/self/exe, and `ps` would call it "exe".
+  prctl(PR_SET_NAME, "nextword");
   // Standard output is for results.
   spdlog::set_default_logger(spdlog::stderr_color_mt("nextword"));
   spdlog::set_pattern("%^%l%$: %v");

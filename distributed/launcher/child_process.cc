@@ -61,6 +61,11 @@ struct Preparation {
                          : dup2(p.given, ChildProcess::kGivenDescriptor);
     if (done < 0) fail();
   }
+  // Or the end of one rank would end, by its connections, all others, before
+  // they can say whose end it was.
+  struct sigaction ignore = {};
+  ignore.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &ignore, nullptr);
   sigprocmask(SIG_SETMASK, p.mask, nullptr);
   execve(p.path, p.arguments, p.environment);
   fail();

@@ -29,10 +29,11 @@ class ChildProcess {
   static constexpr int kGivenDescriptor = 3;
 
   // Starts `command` with the signal mask `mask`, nothing to read on standard
-  // input, its output into pipes, and of other open files `given` alone, if
-  // that is not -1. It leads a process group of its own, so that a terminal's
-  // Ctrl-C does not reach it, and is killed when the calling thread, which is
-  // to be the process's first, ends. Error: it cannot be started.
+  // input, its output into pipes, SIGPIPE ignored, and of other open files
+  // `given` alone, if that is not -1. It leads a process group of its own, so
+  // that a terminal's Ctrl-C does not reach it, and is killed when the calling
+  // thread, which is to be the process's first, ends. Error: it cannot be
+  // started.
   static absl::StatusOr<ChildProcess> Start(const ChildCommand& command,
                                             const sigset_t& mask,
                                             int given = -1);

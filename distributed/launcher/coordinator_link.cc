@@ -25,7 +25,8 @@ struct CoordinatorLink::State {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<Message> messages;  // The first is being sent.
-  bool started = false, connected = false, closed = false, ended = false;
+  bool started = false, closed = false, ended = false;
+  LauncherClient* connected = nullptr;  // Of the thread.
 
   // Calls `f` unless it is too late for that.
   void Tell(const std::function<void(const std::string&)>& f,
@@ -37,7 +38,6 @@ struct CoordinatorLink::State {
   void Run() {
     Talk();
     const std::lock_guard<std::mutex> lock(mutex);
-    connected = false;
     ended = true;
     changed.notify_all();
   }
@@ -49,7 +49,7 @@ struct CoordinatorLink::State {
       return Tell(options.on_error, std::string(client.status().message()));
     }
     std::unique_lock<std::mutex> lock(mutex);
-    connected = true;
+    connected = client->get();
     changed.notify_all();
     for (;;) {
       changed.wait(lock, [&] { return closed || !messages.empty(); });
@@ -67,6 +67,7 @@ struct CoordinatorLink::State {
       messages.pop_front();
       changed.notify_all();
     }
+    connected = nullptr;
     lock.unlock();  // The client's callback may be waiting for it.
     client->reset();
   }
@@ -87,7 +88,9 @@ CoordinatorLink::~CoordinatorLink() { Close(absl::ZeroDuration()); }
 
 void CoordinatorLink::Start(const std::string& address) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
-  if (state_->started || state_->closed) return;
+  if (state_->closed) return;
+  if (state_->connected != nullptr) state_->connected->ExpectNextGeneration();
+  if (state_->started) return;
   state_->started = true;
   state_->options.client.address = address;
   std::thread([state = state_] { state->Run(); }).detach();
@@ -102,7 +105,7 @@ void CoordinatorLink::Report(int rank, pid_t pid, const std::string& how) {
 void CoordinatorLink::Flush(absl::Duration patience) {
   std::unique_lock<std::mutex> lock(state_->mutex);
   state_->changed.wait_for(lock, absl::ToChronoNanoseconds(patience), [&] {
-    return state_->messages.empty() || !state_->connected;
+    return state_->messages.empty() || state_->connected == nullptr;
   });
 }
 

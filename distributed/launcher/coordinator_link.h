@@ -31,7 +31,8 @@ class CoordinatorLink {
   CoordinatorLink(const CoordinatorLink&) = delete;
   CoordinatorLink& operator=(const CoordinatorLink&) = delete;
 
-  // Connects to `address`; to be called once, later calls do nothing.
+  // To be called before ranks are started. Connects to `address` the first
+  // time; later, what it hears of the ranks before is not told any more.
   void Start(const std::string& address);
 
   // Tells how a rank ended, soon after this returns, or once connected.

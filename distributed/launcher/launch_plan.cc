@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "autograd/base/check.h"
 #include "autograd/base/status.h"
 #include "distributed/launcher/slurm.h"
@@ -51,15 +52,26 @@ absl::Status ReadSlurm(const EnvironmentMap& environment,
                      "\", wanted one launcher on each node: srun "
                      "--ntasks-per-node=1 nextword launch --nproc N ..."));
   }
-  NW_ASSIGN_OR_RETURN(const int64_t nodes,
-                      Number(environment, "SLURM_JOB_NUM_NODES", 1));
+  // srun may have been told to use fewer nodes than the job has.
+  const bool step = environment.contains("SLURM_STEP_NUM_NODES");
+  const std::string count =
+      step ? "SLURM_STEP_NUM_NODES" : "SLURM_JOB_NUM_NODES";
+  NW_ASSIGN_OR_RETURN(const int64_t nodes, Number(environment, count, 1));
   if (nodes > kMaxNodes) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the variable SLURM_JOB_NUM_NODES: is ", nodes,
+        absl::StrCat("the variable ", count, ": is ", nodes,
                      ", wanted at most ", kMaxNodes));
   }
   options->nnodes = static_cast<int>(nodes);
   if (!options->node_rank.has_value() && nodes > 1) {
+    // It would take itself for node 0 and wait for the others in vain.
+    if (!step) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("this Slurm job has ", nodes,
+                       " nodes, but no srun started this launcher; wanted one "
+                       "on each node: srun --ntasks-per-node=1 nextword launch "
+                       "--nproc N ..., or --nnodes 1 for this node alone"));
+    }
     NW_ASSIGN_OR_RETURN(const int64_t node,
                         Number(environment, "SLURM_NODEID", 0));
     options->node_rank = static_cast<int>(std::min<int64_t>(node, kMaxNodes));
@@ -67,9 +79,14 @@ absl::Status ReadSlurm(const EnvironmentMap& environment,
   if (options->coordinator.empty() && nodes > 1) {
     NW_ASSIGN_OR_RETURN(const int64_t job,
                         Number(environment, "SLURM_JOB_ID", 0));
-    NW_ASSIGN_OR_RETURN(const std::string host,
-                        FirstHost(ValueOf(environment, "SLURM_JOB_NODELIST")));
-    options->coordinator = absl::StrCat(host, ":", JobPort(job));
+    const char* const list =
+        step ? "SLURM_STEP_NODELIST" : "SLURM_JOB_NODELIST";
+    const auto host = FirstHost(ValueOf(environment, list));
+    if (!host.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the variable ", list, ": ", host.status().message()));
+    }
+    options->coordinator = absl::StrCat(*host, ":", JobPort(job));
   }
   return absl::OkStatus();
 }
@@ -220,14 +237,24 @@ std::vector<std::string> RestartArguments(
     const std::vector<std::string>& arguments) {
   if (arguments.empty() || arguments[0] != "train") return arguments;
   std::vector<std::string> restart;
+  absl::string_view resume;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == "--resume") {
-      ++i;  // Its value.
-    } else if (!absl::StartsWith(arguments[i], "--resume=")) {
+    absl::string_view argument = arguments[i];
+    if (argument == "--resume" && i + 1 < arguments.size()) {
+      resume = arguments[++i];
+    } else if (absl::ConsumePrefix(&argument, "--resume=")) {
+      resume = argument;
+    } else {
       restart.push_back(arguments[i]);
     }
   }
-  restart.insert(restart.end(), {"--resume", "auto"});
+  // A run that began at a checkpoint begins there again, until it has its own.
+  const bool is_path = !resume.empty() && resume != "none" &&
+                       resume != "auto" && !absl::StartsWith(resume, "auto:");
+  restart.push_back("--resume");
+  restart.push_back(is_path ? absl::StrCat("auto:", resume)
+                    : absl::StartsWith(resume, "auto:") ? std::string(resume)
+                                                        : "auto");
   return restart;
 }
 

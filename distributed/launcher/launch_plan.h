@@ -69,7 +69,7 @@ EnvironmentMap RankEnvironment(const LaunchPlan& plan, int local_rank,
 
 // The arguments of a rank that is started again: those of `arguments`, which
 // start with the subcommand, but that `train` resumes from the newest
-// checkpoint.
+// checkpoint or, while there is none, from where it was told to resume.
 std::vector<std::string> RestartArguments(
     const std::vector<std::string>& arguments);
 

@@ -6,9 +6,8 @@
 namespace nextword {
 
 absl::StatusOr<std::string> FirstHost(absl::string_view list) {
-  const absl::Status unreadable = absl::InvalidArgumentError(
-      absl::StrCat("SLURM_JOB_NODELIST: is \"", list,
-                   "\", wanted names such as node7,node8 or node[7-9,12]"));
+  const absl::Status unreadable = absl::InvalidArgumentError(absl::StrCat(
+      "is \"", list, "\", wanted names such as node7,node8 or node[7-9,12]"));
   std::string host;
   // A name may have several brackets: rack[1-2]node[03-09].
   for (size_t i = 0; i < list.size() && list[i] != ','; ++i) {

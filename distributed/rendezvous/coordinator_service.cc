@@ -29,7 +29,7 @@ bool SameSecret(const std::string& secret, grpc::string_ref given) {
 
 CoordinatorService::CoordinatorService(const JobState::Options& options,
                                        const std::string& token)
-    : token_(token), state_(options) {}
+    : token_(token), name_(options.first_session), state_(options) {}
 
 absl::Status CoordinatorService::Authenticate(const Context& context) const {
   const auto [begin, end] = context.client_metadata().equal_range(kTokenKey);
@@ -155,7 +155,7 @@ CoordinatorService::Stream* CoordinatorService::Watch(
   launchers_[id] = stream;
   Event event;
   event.set_generation(state_.generation());
-  event.mutable_accepted();
+  event.mutable_accepted()->set_coordinator(name_);
   stream->Send(event);
   return stream.get();
 }

@@ -73,6 +73,7 @@ class CoordinatorService : public Rendezvous::CallbackService {
   void DeliverNews(const Event& event);
 
   const std::string token_;
+  const uint64_t name_;  // No other coordinator's.
   AwakeClock clock_;
 
   // Held while events are queued, so that each stream gets them in order.

@@ -241,6 +241,11 @@ absl::Status JobState::Report(const ReportRequest& request, absl::Time now) {
         absl::StrCat("a report of rank ", request.rank(),
                      ": wanted one from 0 to ", options_.world_size - 1));
   }
+  // One that came while the coordinator was started again.
+  if (request.coordinator() != 0 &&
+      request.coordinator() != options_.first_session) {
+    return absl::OkStatus();
+  }
   const auto found = members_.find(request.rank());
   if (found == members_.end()) {
     ReportArrival(request);

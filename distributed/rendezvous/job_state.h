@@ -35,7 +35,7 @@ class JobState {
     // Between the first sign that a rank ended and the verdict: a better reason
     // may come, or the sign of one that the first rank only suffered from.
     absl::Duration verdict_delay = absl::Milliseconds(500);
-    uint64_t first_session = 1;
+    uint64_t first_session = 1;  // No other coordinator's, which it names.
   };
 
   struct Notice {

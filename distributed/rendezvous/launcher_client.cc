@@ -57,6 +57,10 @@ class GrpcLauncherClient : public LauncherClient {
     request.set_pid(pid);
     request.set_sentence(
         rendezvous::PlainText(sentence, rendezvous::kMaxReasonBytes));
+    {
+      const std::lock_guard lock(mutex_);
+      request.set_coordinator(coordinator_);
+    }
     grpc::ClientContext context;
     channel_->Authorize(&context);
     context.set_deadline(
@@ -69,6 +73,12 @@ class GrpcLauncherClient : public LauncherClient {
     return status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED
                ? channel_->NoAnswer()
                : channel_->Explain(status);
+  }
+
+  void ExpectNextGeneration() override {
+    const std::lock_guard lock(mutex_);
+    old_generation_ = generation_;
+    goes_on_ = false;
   }
 
   int64_t generation() const override {
@@ -90,12 +100,13 @@ class GrpcLauncherClient : public LauncherClient {
       status = Watch();
       if (stop_) return;
       const bool was_connected = SetDisconnected();
+      // A refusal is final.
+      const bool is_final = !absl::IsUnavailable(status);
       if (was_connected) {
-        Tell(status);
+        if (is_final || goes_on()) Tell(status);
         lost = std::chrono::steady_clock::now();
       }
-      // A refusal is final.
-      if (!absl::IsUnavailable(status)) {
+      if (is_final) {
         if (was_connected) return;
         break;
       }
@@ -140,12 +151,30 @@ class GrpcLauncherClient : public LauncherClient {
       const std::lock_guard lock(mutex_);
       generation_ = event.generation();
       if (event.has_accepted()) {
-        connected_ = true;
-        if (!first_answer_.has_value()) first_answer_ = absl::OkStatus();
-        changed_.notify_all();
+        OnAccepted(event.accepted().coordinator());
+        return;
       }
+      if (generation_ <= old_generation_) return;
+      goes_on_ = event.has_started();
     }
     if (event.has_aborted()) Tell(absl::AbortedError(event.aborted()));
+  }
+
+  // With the mutex held, and generation_ that of the coordinator.
+  void OnAccepted(uint64_t coordinator) {
+    const bool is_another = coordinator != coordinator_;
+    if (is_another && coordinator_ != 0) old_generation_ = 0;
+    coordinator_ = coordinator;
+    // What began while nobody listened may be of our ranks.
+    if (generation_ > old_generation_) goes_on_ = true;
+    connected_ = true;
+    if (!first_answer_.has_value()) first_answer_ = absl::OkStatus();
+    changed_.notify_all();
+  }
+
+  bool goes_on() const {
+    const std::lock_guard lock(mutex_);
+    return goes_on_;
   }
 
   void Tell(const absl::Status& status) {
@@ -184,7 +213,10 @@ class GrpcLauncherClient : public LauncherClient {
   grpc::ClientContext* stream_context_ = nullptr;
   std::optional<absl::Status> first_answer_;
   bool connected_ = false;
+  uint64_t coordinator_ = 0;  // The one that answered last.
   int64_t generation_ = 0;
+  int64_t old_generation_ = 0;  // It and those before are of earlier ranks.
+  bool goes_on_ = true;         // A generation, or it is not known.
 
   std::thread watcher_;
 };

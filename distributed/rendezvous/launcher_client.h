@@ -32,9 +32,9 @@ class LauncherClient {
     absl::Duration coordinator_timeout = absl::Seconds(10);
     // Called from a thread of the client, at most once per generation, with
     // one sentence when that generation was aborted or its ranks could not come
-    // together; and once per loss when the coordinator is lost (and once more
-    // if it does not come back within start_timeout). It must not destroy the
-    // client.
+    // together; and once per loss when the coordinator is lost while one goes
+    // on (and when it does not come back within start_timeout). It must not
+    // destroy the client.
     std::function<void(const std::string& sentence)> on_abort = nullptr;
   };
 
@@ -57,6 +57,12 @@ class LauncherClient {
   // successor; 0: unknown. A report of a job already aborted is OK and ignored.
   virtual absl::Status Report(int rank, absl::string_view sentence,
                               int64_t pid = 0) = 0;
+
+  // To be called before ranks are started again: what becomes of generations
+  // that began before is no news for them, and a network that was cut may bring
+  // it late. Until the generation of the new ones begins, it is for them to
+  // notice that the coordinator is lost.
+  virtual void ExpectNextGeneration() = 0;
 
   // The newest generation that has begun; 0 before the first.
   virtual int64_t generation() const = 0;

@@ -18,7 +18,7 @@ inline constexpr int kMaxLaunchers = 4096;
 inline constexpr size_t kMaxRunIdBytes = 256;
 inline constexpr size_t kMaxHostBytes = 256;
 
-inline constexpr int kMaxFacts = 64;
+inline constexpr int kMaxFacts = 256;
 inline constexpr size_t kMaxFactNameBytes = 256;
 inline constexpr size_t kMaxFactValueBytes = 4096;
 

@@ -53,18 +53,22 @@ void PrintParameters(const layers::ParameterCount& count) {
   Row("total", WithCommas(count.total()));
 }
 
-void PrintMemory(const TrainConfig& config, const ModelConfig& model) {
+void PrintMemory(const TrainConfig& config, const ModelConfig& model,
+                 int ranks) {
   const layers::TrainMemory memory =
-      Learner::EstimateMemory(config, model, /*world_size=*/1);
-  std::printf("Memory\n");
+      Learner::EstimateMemory(config, model, ranks);
+  const std::string of_each = absl::StrCat(" of each of ", ranks, " ranks");
+  std::printf("Memory%s\n", ranks > 1 ? of_each.c_str() : "");
   Row("weights", Scaled(memory.weights, "B"));
   Row("gradients", Scaled(memory.gradients, "B"));
   Row("moments", Scaled(memory.moments, "B"));
   Row("activations", Scaled(memory.activations, "B"));
   Row("program", Scaled(memory.program, "B"));
   Row("total", Scaled(memory.total(), "B"));
+  const layers::TrainMemory whole =
+      Learner::EstimateMemory(config, model, /*world_size=*/1);
   Row("checkpoint on disk",
-      Scaled(4.0 * layers::CountParameters(model).total() + memory.moments,
+      Scaled(4.0 * layers::CountParameters(model).total() + whole.moments,
              "B"));
 }
 
@@ -132,15 +136,21 @@ absl::StatusOr<int64_t> TokenizerSize(const TrainConfig& config) {
   return data.source_size() > 0 ? data.tokenizer_vocab_size() : 0;
 }
 
-absl::Status Check(const ConfigOptions& options) {
+struct Options {
+  ConfigOptions config;
+  int ranks = 1;
+};
+
+absl::Status Check(const Options& options) {
   NW_ASSIGN_OR_RETURN(const TrainConfig config,
-                      options.Load(ConfigUse::kCheck));
+                      options.config.Load(ConfigUse::kCheck));
+  NW_RETURN_IF_ERROR(CheckRanks(config.batch(), options.ranks));
   NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
   PrintParameters(layers::CountParameters(model));
-  PrintMemory(config, model);
+  PrintMemory(config, model, options.ranks);
   PrintCompute(config, model, device);
   const bool has_data =
       config.data().tokens_size() > 0 || config.data().source_size() > 0;
@@ -152,9 +162,17 @@ absl::Status Check(const ConfigOptions& options) {
 void AddCheckCommand(CLI::App& app, absl::Status* status) {
   CLI::App* command =
       app.add_subcommand("check", "Say what a config costs, without training.");
-  ShowExample(*command, "nextword check --config configs/gpt2_124m.textproto");
-  auto options = std::make_shared<ConfigOptions>();
-  options->AddTo(*command);
+  ShowExample(*command,
+              "nextword check --config configs/gpt2_124m.textproto\n"
+              "nextword check --config my.textproto --ranks 8 --set "
+              "distributed.sharding=PARAMETERS");
+  auto options = std::make_shared<Options>();
+  options->config.AddTo(*command);
+  command
+      ->add_option("--ranks", options->ranks,
+                   "Processes that the job is divided among")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
   command->callback([options, status] { *status = Check(*options); });
 }
 

@@ -51,8 +51,8 @@ void AddTrainCommand(CLI::App& app, absl::Status* status) {
   command
       ->add_option("--resume", options->resume,
                    "auto: go on from the run's newest checkpoint, or start if "
-                   "it has none. none: start; an error if it has some. Or the "
-                   "path of a checkpoint or a run")
+                   "it has none (auto:PATH, from PATH). none: start; an error "
+                   "if it has some. Or the path of a checkpoint or a run")
       ->type_name("auto|none|PATH")
       ->capture_default_str();
   CLI::Option* const profile =
