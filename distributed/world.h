@@ -9,45 +9,18 @@
 #ifndef NEXTWORD_DISTRIBUTED_WORLD_H_
 #define NEXTWORD_DISTRIBUTED_WORLD_H_
 
-#include <functional>
 #include <memory>
-#include <optional>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "configs/train_config.pb.h"
 #include "distributed/collectives/communicator.h"
+#include "distributed/place.h"
 
 namespace nextword {
 
 // The exit code of a process that ends because of others: EX_TEMPFAIL.
 inline constexpr int kAbortedExitCode = 75;
-
-// What the environment says of this process.
-struct Place {
-  int rank = 0;
-  int world_size = 1;
-  int local_rank = 0;  // Among the processes of this machine.
-  int local_world_size = 1;
-  // HOST:PORT of the coordinator, and whether this process is to be it.
-  std::string coordinator;
-  bool hosts_coordinator = false;
-  std::string run_id;
-  std::string token;
-  std::string tls_ca_file;  // Empty: no TLS.
-};
-
-// The value of a variable; nothing when it is not set.
-using Environment =
-    std::function<std::optional<std::string>(const std::string& name)>;
-std::optional<std::string> ProcessEnvironment(const std::string& name);
-
-// Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
-// MASTER_PORT as torchrun sets them, and NEXTWORD_COORDINATOR, _RUN_ID, _TOKEN
-// and _TLS_CA. A world of one when WORLD_SIZE is not set or 1. Error: one that is
-// missing, no number or out of range, by name.
-absl::StatusOr<Place> PlaceFrom(const Environment& environment);
 
 // Not thread-safe.
 class World {
