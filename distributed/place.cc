@@ -1,9 +1,12 @@
 #include "distributed/place.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "autograd/base/status.h"
 
 namespace nextword {
@@ -71,6 +74,29 @@ absl::StatusOr<Place> PlaceFrom(const Environment& environment) {
   place.coordinator = absl::StrCat(host, ":", port);
   place.hosts_coordinator = place.rank == 0;
   return place;
+}
+
+std::map<std::string, std::string> GpuVariables(
+    const Place& place, const std::vector<std::string>& gpus) {
+  const int count = static_cast<int>(gpus.size());
+  if (count == 0 || place.local_world_size == 1) return {};
+  std::map<std::string, std::string> variables = {
+      {"CUDA_VISIBLE_DEVICES", gpus[place.local_rank % count]}};
+  if (place.local_world_size > count) {
+    variables["NCCL_HOSTID"] = absl::StrCat("rank-", place.rank);
+  }
+  return variables;
+}
+
+std::vector<std::string> VisibleGpus(const Environment& environment) {
+  if (const auto visible = environment("CUDA_VISIBLE_DEVICES")) {
+    return absl::StrSplit(*visible, ',', absl::SkipWhitespace());
+  }
+  std::vector<std::string> gpus;
+  while (access(absl::StrCat("/dev/nvidia", gpus.size()).c_str(), F_OK) == 0) {
+    gpus.push_back(absl::StrCat(gpus.size()));
+  }
+  return gpus;
 }
 
 }  // namespace nextword

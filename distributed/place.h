@@ -3,8 +3,10 @@
 #define NEXTWORD_DISTRIBUTED_PLACE_H_
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -34,6 +36,18 @@ std::optional<std::string> ProcessEnvironment(const std::string& name);
 // and _TLS_CA. A world of one when WORLD_SIZE is not set or 1. Error: one that
 // is missing, no number or out of range, by name.
 absl::StatusOr<Place> PlaceFrom(const Environment& environment);
+
+// Variables for a process that computes on a GPU, to be set before it looks for
+// one: ranks of one machine take its GPUs in turn, and each sees its own only.
+// `gpus` are those of the machine by name or number, those of
+// CUDA_VISIBLE_DEVICES if that is set, else "0", "1", ...; empty: there is none
+// to choose. Ranks that share a GPU tell NCCL that they are different hosts, or
+// it would refuse them.
+std::map<std::string, std::string> GpuVariables(
+    const Place& place, const std::vector<std::string>& gpus);
+
+// Of this machine, as above, without asking the driver.
+std::vector<std::string> VisibleGpus(const Environment& environment);
 
 }  // namespace nextword
 

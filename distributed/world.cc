@@ -13,7 +13,7 @@
 #include "autograd/base/hash.h"
 #include "autograd/base/status.h"
 #include "configs/batch_config.h"
-#include "distributed/collectives/gloo_communicator.h"
+#include "distributed/collectives/connect.h"
 #include "distributed/config_facts.h"
 #include "distributed/device.h"
 #include "distributed/rendezvous/activity.h"
@@ -141,7 +141,7 @@ class ConnectedWorld : public World {
     NW_ASSIGN_OR_RETURN(options.address,
                         LocalAddressTowards(place_.coordinator));
     Store store(client_.get());
-    NW_ASSIGN_OR_RETURN(communicator_, GlooCommunicator(options, &store));
+    NW_ASSIGN_OR_RETURN(communicator_, nextword::Connect(options, &store));
     return absl::OkStatus();
   }
 

@@ -237,6 +237,45 @@ TEST_F(LauncherRestartTest,
                         "ended: killed by signal 9 (Killed)"));
 }
 
+TEST_F(LauncherRestartTest, ACoordinatorThatHangsIsReplacedUnderRanksThatWait) {
+  // The rank's first lines tell the test that it is up, its last that it has
+  // seen the second coordinator, which alone leaves a file.
+  Options options = Same(1, R"(
+    touch up0; until [ -e second ]; do sleep 0.01; done; echo $RESTARTED)");
+  options.listen = "127.0.0.1:0";
+  options.coordinator_start = absl::ZeroDuration();
+  options.coordinator_command = Coordinator(absl::StrCat(
+      "[ ! -e up0 ] || touch second; trap '' TERM; ", kCoordinator));
+  Start(options, nullptr, [this](Supervisor* supervisor) {
+    OnceUp(1, [supervisor] { supervisor->CoordinatorIsUnreachable(); });
+  });
+  EXPECT_EQ(Wait(), 0);
+  EXPECT_THAT(Lines("output"), ElementsAre("no"));
+  EXPECT_THAT(Contents("errors"),
+              AllOf(HasSubstr("[launcher] the coordinator of this node does "
+                              "not answer; killing it\n"),
+                    HasSubstr("[launcher] the coordinator ended: killed by "
+                              "signal 9 (Killed); it will be started again\n"),
+                    Not(HasSubstr("aborted"))));
+}
+
+TEST_F(LauncherRestartTest,
+       ACoordinatorThatHasJustBeenStartedIsNotTakenToHang) {
+  Options options = Same(1, R"(
+    touch up0; until [ -e told ]; do sleep 0.01; done)");
+  options.listen = "127.0.0.1:0";
+  options.coordinator_start = absl::Hours(1);
+  options.coordinator_command = Coordinator(kCoordinator);
+  Start(options, nullptr, [this](Supervisor* supervisor) {
+    OnceUp(1, [this, supervisor] {
+      supervisor->CoordinatorIsUnreachable();
+      WriteTestFile(Path("told"), "");
+    });
+  });
+  EXPECT_EQ(Wait(), 0);
+  EXPECT_THAT(Contents("errors"), IsEmpty());
+}
+
 TEST_F(LauncherRestartTest, ACoordinatorThatCannotListenIsGivenUp) {
   Options options = Same(1, "echo never");
   options.listen = "10.0.0.1:1";

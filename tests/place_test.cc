@@ -11,7 +11,10 @@
 namespace nextword {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 using Variables = std::map<std::string, std::string>;
 
@@ -98,6 +101,25 @@ TEST(PlaceTest, NamesTheVariableThatIsMissingOrWrong) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << c.message;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
   }
+}
+
+TEST(PlaceTest, RanksTakeTheGpusOfTheirMachineInTurn) {
+  Place place;
+  place.world_size = 8;
+  place.rank = 7;
+  place.local_rank = 3;
+  place.local_world_size = 4;
+  EXPECT_THAT(GpuVariables(place, {"0", "1", "2", "5"}),
+              ElementsAre(Pair("CUDA_VISIBLE_DEVICES", "5")));
+  EXPECT_THAT(GpuVariables(place, {"0", "GPU-abc"}),
+              ElementsAre(Pair("CUDA_VISIBLE_DEVICES", "GPU-abc"),
+                          Pair("NCCL_HOSTID", "rank-7")));
+  EXPECT_THAT(GpuVariables(place, {}), IsEmpty());
+  // A rank that has its machine to itself sees all of its GPUs.
+  place.local_world_size = 1;
+  EXPECT_THAT(GpuVariables(place, {"0", "1"}), IsEmpty());
+  EXPECT_THAT(VisibleGpus([](const std::string&) { return "3, 1"; }),
+              ElementsAre("3", " 1"));
 }
 
 }  // namespace

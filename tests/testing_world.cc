@@ -10,7 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
-#include "distributed/collectives/gloo_communicator.h"
+#include "distributed/collectives/connect.h"
 
 namespace nextword {
 namespace {
@@ -48,11 +48,11 @@ void InWorld(int ranks, const std::function<void(Communicator*)>& body,
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       SetNumThreads(1);
-      GlooOptions gloo;
+      ConnectOptions gloo;
       gloo.rank = rank;
       gloo.world_size = ranks;
       gloo.timeout = options.timeout;
-      const auto communicator = GlooCommunicator(gloo, &store);
+      const auto communicator = Connect(gloo, &store);
       NW_CHECK(communicator.ok()) << communicator.status().message();
       body(communicator->get());
     });

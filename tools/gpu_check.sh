@@ -128,6 +128,11 @@ check "train, CPU, f32" train gpu_check_cpu --set device=CPU
 check "  learns" learns gpu_check_cpu 0.9
 check "  resumed, same bits" eval 'resume gpu_check_cpu gpu_check_again CPU &&
   same_bits gpu_check_cpu gpu_check_again 40'
+check "two ranks, CPU" ./nextword launch --nproc 2 -- train \
+  --config gpu_check.textproto --set "data.source=$text" \
+  --set data.cache_dir=runs/gpu_check_data --set run_dir=runs/gpu_check_ranks \
+  --set device=CPU
+check "  same bits as one" same_bits gpu_check_cpu gpu_check_ranks 40
 check "generate, CPU" ./nextword generate --checkpoint runs/gpu_check_cpu \
   --device CPU --prompt "The" --tokens 40
 if [ "$gpu" = yes ]; then
@@ -144,6 +149,11 @@ if [ "$gpu" = yes ]; then
   check "  losses near f32's" near gpu_check_gpu gpu_check_bf16 2e-2
   check "generate, GPU" ./nextword generate --checkpoint runs/gpu_check_gpu \
     --device CUDA --prompt "The" --tokens 40
+  check "two NCCL ranks, f32" ./nextword launch --nproc 2 -- train \
+    --config gpu_check.textproto --set "data.source=$text" \
+    --set data.cache_dir=runs/gpu_check_data --set run_dir=runs/gpu_check_two \
+    --set device=CUDA
+  check "  same bits as one" same_bits gpu_check_gpu gpu_check_two 40
   check "GPT-2 124M, a step, bf16" ./nextword bench --what step --steps 10 \
     --config configs/gpt2_124m.textproto --set device=CUDA \
     --set compute_dtype=BF16 --set model.vocab_size=50304 \

@@ -19,6 +19,9 @@ struct CudaDevice {
   int multiprocessors = 0;
 };
 
+// Of a thread that has one (UseStream).
+thread_local cudaStream_t own_stream = nullptr;
+
 // 0 without a GPU, or without its driver.
 int CountDevices() {
   int count = 0;
@@ -71,7 +74,17 @@ CudaDevice& Get(Device device) {
 
 }  // namespace
 
-cudaStream_t StreamOf(Device device) { return Get(device).stream; }
+cudaStream_t StreamOf(Device device) {
+  CudaDevice& state = Get(device);
+  return own_stream != nullptr ? own_stream : state.stream;
+}
+
+void UseStream(Device device, cudaStream_t stream) {
+  NW_CHECK(own_stream == nullptr || own_stream == stream)
+      << "a second stream for a thread";
+  Get(device);
+  own_stream = stream;
+}
 
 bool SynchronousLaunches() {
   static const bool synchronous = [] {

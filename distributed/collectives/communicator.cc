@@ -112,18 +112,24 @@ void Communicator::Finish() { queue_.reset(); }
 Work Communicator::Start(const char* name, std::function<absl::Status()> run) {
   if (queue_ == nullptr) return Work(absl::OkStatus());
   Work work;
-  queue_->Push([this, name, run = std::move(run), state = work.state_] {
+  queue_->Push([this, name, run = std::move(run), state = work.state_,
+                now = Now()]() mutable {
     absl::Status& broken = queue_->broken;
     if (broken.ok()) {
       const trace::Span span("communication", name);
       const absl::Time start = absl::Now();
-      const absl::Status status = run();
+      absl::Status status = Begin(now);
+      if (status.ok()) status = run();
+      if (status.ok()) status = End();
       busy_ns_ += absl::ToInt64Nanoseconds(absl::Now() - start);
       if (!status.ok()) {
         broken = absl::Status(status.code(),
                               absl::StrCat(name, ": ", status.message()));
       }
     }
+    // What it holds is given up while the caller still holds it, too, and not
+    // some time later, by this thread.
+    run = nullptr;
     state->status = broken;
     state->done.Notify();
   });

@@ -96,6 +96,16 @@ class Communicator {
   virtual absl::Status DoBroadcast(Tensor* data, int root) = 0;
   virtual absl::Status DoGather(const Tensor& row, Tensor* rows) = 0;
 
+  // For devices that work on their own. Now, on the caller's thread, is what
+  // the device has been given so far; Begin makes what the communicator's
+  // thread gives it from then on come after that; End returns when all that is
+  // done.
+  virtual std::shared_ptr<const void> Now() { return nullptr; }
+  virtual absl::Status Begin(const std::shared_ptr<const void>& /*now*/) {
+    return absl::OkStatus();
+  }
+  virtual absl::Status End() { return absl::OkStatus(); }
+
   void CountBytes(int64_t sent) { bytes_sent_ += sent; }
 
   // To be called by the destructors of what overrides the above.

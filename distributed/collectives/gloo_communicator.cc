@@ -151,8 +151,8 @@ std::chrono::milliseconds Milliseconds(absl::Duration duration) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Communicator>> GlooCommunicator(
-    const GlooOptions& options, KeyValueStore* store) {
+absl::StatusOr<std::unique_ptr<Communicator>> ConnectByGloo(
+    const ConnectOptions& options, KeyValueStore* store) {
   std::shared_ptr<gloo::rendezvous::Context> context;
   const absl::Status status = Guard([&] {
     gloo::transport::tcp::attr attributes(options.address.c_str());

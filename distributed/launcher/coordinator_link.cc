@@ -5,6 +5,7 @@
 #include <deque>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -29,10 +30,11 @@ struct CoordinatorLink::State {
   LauncherClient* connected = nullptr;  // Of the thread.
 
   // Calls `f` unless it is too late for that.
-  void Tell(const std::function<void(const std::string&)>& f,
-            const std::string& sentence) {
+  template <typename... Arguments>
+  void Tell(const std::function<void(Arguments...)>& f,
+            const std::type_identity_t<Arguments>&... arguments) {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (!closed) f(sentence);
+    if (!closed) f(arguments...);
   }
 
   void Run() {
@@ -82,6 +84,11 @@ CoordinatorLink::CoordinatorLink(Options options)
         const std::shared_ptr<State> s = state.lock();
         if (s != nullptr) s->Tell(s->options.on_abort, sentence);
       };
+  state_->options.client.on_unreachable = [state =
+                                               std::weak_ptr<State>(state_)] {
+    const std::shared_ptr<State> s = state.lock();
+    if (s != nullptr) s->Tell(s->options.on_unreachable);
+  };
 }
 
 CoordinatorLink::~CoordinatorLink() { Close(absl::ZeroDuration()); }

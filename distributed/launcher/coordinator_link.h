@@ -18,10 +18,12 @@ namespace nextword {
 class CoordinatorLink {
  public:
   struct Options {
-    // Where, as whom; its on_abort is set by this class.
+    // Where, as whom; its callbacks are set by this class.
     LauncherClient::Options client;
     // Called from other threads, not after Close: the job was aborted.
     std::function<void(const std::string& sentence)> on_abort;
+    // The coordinator was lost and is not back after 2 s.
+    std::function<void()> on_unreachable = [] {};
     // The coordinator refuses this launcher or cannot be reached.
     std::function<void(const std::string& sentence)> on_error;
   };

@@ -59,6 +59,7 @@ class CoordinatorProcess {
 
   // Where it listens; empty while it does not.
   const std::string& address() const { return address_; }
+  absl::Time started_at() const { return started_at_; }
   // "killed by signal 9 (Killed)".
   const std::string& last_end() const { return last_end_; }
   int last_exit_code() const { return last_exit_code_; }

@@ -75,12 +75,15 @@ int Supervisor::Run() {
     // A rank's own end before what others say of it.
     ReapRanks(now);
     std::vector<Notice> notices;
+    bool unreachable;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       notices.swap(notices_);
+      unreachable = std::exchange(coordinator_unreachable_, false);
     }
     for (const Notice& notice : notices) OnNotice(notice, now);
     UpdateCoordinator(now);
+    if (unreachable) KillHungCoordinator(now);
     OnTime(now);
   }
   return exit_code_;
@@ -126,6 +129,12 @@ void Supervisor::Abort(absl::string_view sentence) {
 void Supervisor::Fail(absl::string_view sentence) {
   const std::lock_guard<std::mutex> lock(mutex_);
   notices_.push_back({std::string(sentence), true});
+  Wake();
+}
+
+void Supervisor::CoordinatorIsUnreachable() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  coordinator_unreachable_ = true;
   Wake();
 }
 
@@ -215,7 +224,9 @@ void Supervisor::UpdateCoordinator(absl::Time now) {
       case CoordinatorProcess::Event::kDied: {
         const std::string sentence =
             absl::StrCat("the coordinator ended: ", coordinator_->last_end());
-        if (phase_ == Phase::kRunning) {
+        // While it hung, ranks gave it up, and those that run now wait for it.
+        const bool hung = std::exchange(coordinator_hung_, false);
+        if (phase_ == Phase::kRunning && !hung) {
           OnNotice({sentence, false}, now);
         } else {
           Say(absl::StrCat("[launcher] ", sentence,
@@ -231,6 +242,15 @@ void Supervisor::UpdateCoordinator(absl::Time now) {
         return;
     }
   }
+}
+
+void Supervisor::KillHungCoordinator(absl::Time now) {
+  if (coordinator_ == nullptr || coordinator_->has_ended()) return;
+  if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
+  if (now - coordinator_->started_at() < options_.coordinator_start) return;
+  Say("[launcher] the coordinator of this node does not answer; killing it");
+  coordinator_hung_ = true;
+  coordinator_->Kill();
 }
 
 void Supervisor::ReapRanks(absl::Time now) {

@@ -2,7 +2,7 @@
 // the signals that are meant for them, and starts them again after a failure.
 //
 // Run takes the calling thread, the process's first, until all is over. Abort,
-// Fail and Say are thread-safe.
+// Fail, CoordinatorIsUnreachable and Say are thread-safe.
 #ifndef NEXTWORD_DISTRIBUTED_LAUNCHER_SUPERVISOR_H_
 #define NEXTWORD_DISTRIBUTED_LAUNCHER_SUPERVISOR_H_
 
@@ -53,6 +53,8 @@ class Supervisor {
     std::string coordinator = {};
     CoordinatorProcess::CommandFunction coordinator_command = nullptr;
     std::string listen = {};
+    // For one to come up, before it may be said to hang.
+    absl::Duration coordinator_start = absl::Seconds(5);
 
     std::string log_dir = {};  // For RANK.log of each; empty: none.
     RestartPolicy::Options restarts = {};
@@ -91,6 +93,10 @@ class Supervisor {
   // Something that no restart mends: ranks are stopped, exit code 1.
   void Fail(absl::string_view sentence);
 
+  // Our coordinator cannot be reached: if it has not just been started, it
+  // hangs, and is killed, to be started again.
+  void CoordinatorIsUnreachable();
+
   // A line on the error stream, between those of the ranks.
   void Say(absl::string_view line);
 
@@ -123,6 +129,7 @@ class Supervisor {
   void OnSignal(int signal);
   void OnNotice(const Notice& notice, absl::Time now);
   void UpdateCoordinator(absl::Time now);
+  void KillHungCoordinator(absl::Time now);
   void ReapRanks(absl::Time now);
   void OnRankEnd(const Rank& rank, int wait_status, absl::Time now);
   void OnAttemptEnd(absl::Time now);
@@ -139,10 +146,12 @@ class Supervisor {
   const FileDescriptor wake_;
   OutputMerger output_;
   std::unique_ptr<CoordinatorProcess> coordinator_;
+  bool coordinator_hung_ = false;  // And was killed.
   RestartPolicy restarts_;
 
   std::mutex mutex_;
   std::vector<Notice> notices_;
+  bool coordinator_unreachable_ = false;
 
   Phase phase_ = Phase::kPausing;
   bool restarted_ = false;

@@ -1,5 +1,6 @@
 #include "distributed/rendezvous/launcher_client.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -23,6 +24,9 @@ using rendezvous::Event;
 using rendezvous::ReportReply;
 using rendezvous::ReportRequest;
 using rendezvous::WatchRequest;
+
+// A coordinator whose process has ended is soon started again.
+constexpr absl::Duration kBackSoon = absl::Seconds(2);
 
 class GrpcLauncherClient : public LauncherClient {
  public:
@@ -111,9 +115,14 @@ class GrpcLauncherClient : public LauncherClient {
         break;
       }
       Pause();
-      const absl::Duration passed =
-          absl::FromChrono(std::chrono::steady_clock::now() - lost);
-      status = channel_->Connect(options_.start_timeout - passed, stop_);
+      const auto left = [&] {
+        return options_.start_timeout -
+               absl::FromChrono(std::chrono::steady_clock::now() - lost);
+      };
+      status = channel_->Connect(std::min(kBackSoon, left()), stop_);
+      if (status.ok() || stop_) continue;
+      if (options_.on_unreachable) options_.on_unreachable();
+      status = channel_->Connect(left(), stop_);
     }
     if (stop_) return;
     if (!Answer(status)) Tell(status);

@@ -36,6 +36,9 @@ class LauncherClient {
     // on (and when it does not come back within start_timeout). It must not
     // destroy the client.
     std::function<void(const std::string& sentence)> on_abort = nullptr;
+    // The same for a coordinator that was lost and is not back after 2 s: it
+    // may hang.
+    std::function<void()> on_unreachable = nullptr;
   };
 
   // Returns once the coordinator has answered. Errors: UNAVAILABLE when there

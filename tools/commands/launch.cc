@@ -160,6 +160,7 @@ absl::Status Launch(const Options& options, int* exit_code) {
   link_options.on_abort = [&](const std::string& sentence) {
     supervisor->Abort(sentence);
   };
+  link_options.on_unreachable = [&] { supervisor->CoordinatorIsUnreachable(); };
   link_options.on_error = [&](const std::string& sentence) {
     supervisor->Fail(sentence);
   };
