@@ -32,6 +32,14 @@ inline int64_t TokensPerStep(const BatchConfig& batch,
 // two, as lanes are, and not more. The error names batch.lanes.
 absl::Status CheckRanks(const BatchConfig& batch, int ranks);
 
+// Ranks, of `ranks`, that divide among them what is sharded.
+inline int ShardRanks(const DistributedConfig& distributed, int ranks) {
+  return distributed.shard_ranks() > 0 ? distributed.shard_ranks() : ranks;
+}
+
+// Whether groups of shard_ranks make up `ranks` ranks.
+absl::Status CheckShardRanks(const DistributedConfig& distributed, int ranks);
+
 }  // namespace nextword
 
 #endif  // NEXTWORD_CONFIGS_BATCH_CONFIG_H_

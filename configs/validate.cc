@@ -190,6 +190,7 @@ void CheckIntervals(const TrainConfig& config, ConfigErrors* errors) {
 void CheckDistributed(const TrainConfig& config, ConfigErrors* errors) {
   const DistributedConfig& distributed = config.distributed();
   FieldChecks checks("distributed", errors);
+  checks.AtLeast("shard_ranks", distributed.shard_ranks(), 0);
   checks.AtLeast("bucket_mb", distributed.bucket_mb(), 1);
   checks.AtLeast("timeout_seconds", distributed.timeout_seconds(), 1);
   if (distributed.sharding() != NONE && config.optimizer().kind() == MUON) {

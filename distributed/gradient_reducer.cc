@@ -41,15 +41,14 @@ Tensor RangeOf(const Tensor& flat, int64_t begin, int64_t end) {
 }  // namespace
 
 GradientReducer::GradientReducer(const Options& options, Parameters* parameters,
-                                 Communicator* communicator)
-    : lanes_(options.lanes / communicator->world_size()),
+                                 const RankGroups& groups)
+    : lanes_(options.lanes / groups.all->world_size()),
       result_(options.result),
       parameters_(parameters),
-      communicator_(communicator) {
+      groups_(groups) {
   NW_CHECK(IsPowerOfTwo(options.lanes) && IsPowerOfTwo(lanes_) &&
-           lanes_ * communicator->world_size() == options.lanes)
-      << options.lanes << " lanes on " << communicator->world_size()
-      << " ranks";
+           lanes_ * groups.all->world_size() == options.lanes)
+      << options.lanes << " lanes on " << groups.all->world_size() << " ranks";
   // Buckets begin at multiples of the unit of pieces, see there.
   const int64_t size =
       std::max<int64_t>(1, options.bucket_elements / kPieceUnit) * kPieceUnit;
@@ -70,8 +69,8 @@ int GradientReducer::Buffers(int lanes) {
 
 int GradientReducer::LaneOf(int i) const {
   return result_ == ReducedGradients::kPiecesOnly
-             ? i * communicator_->world_size() + communicator_->rank()
-             : communicator_->rank() * lanes_ + i;
+             ? i * groups_.all->world_size() + groups_.all->rank()
+             : groups_.all->rank() * lanes_ + i;
 }
 
 void GradientReducer::BeforeLastBackward() {
@@ -117,8 +116,8 @@ void GradientReducer::Send(const Bucket& bucket) {
     }
   }
   sent_.push_back(result_ == ReducedGradients::kWhole
-                      ? communicator_->AllReduce(sum, "all-reduce")
-                      : communicator_->ReduceScatter(sum, "reduce-scatter"));
+                      ? groups_.all->AllReduce(sum, "all-reduce")
+                      : groups_.shards->ReduceScatter(sum, "reduce-scatter"));
 }
 
 // Parameters that the model does not use have no gradient to wait for.
@@ -228,14 +227,14 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
   const ActivityScope activity("all-reduce", "loss",
                                ActivityKind::kWaitsForOthers);
   const std::vector<LossSum> mine = std::exchange(losses_, {});
-  const int ranks = communicator_->world_size();
+  const int ranks = groups_.all->world_size();
   const Tensor row = Empty({lanes_, 2}, DType::kF64);
   for (int i = 0; i < lanes_; ++i) {
     row.data<double>()[2 * i] = mine[i].nats;
     row.data<double>()[2 * i + 1] = static_cast<double>(mine[i].tokens);
   }
   const Tensor rows = Empty({ranks, lanes_, 2}, DType::kF64);
-  NW_RETURN_IF_ERROR(communicator_->Gather(row, rows, "loss").Wait());
+  NW_RETURN_IF_ERROR(groups_.all->Gather(row, rows, "loss").Wait());
   std::vector<LossSum> losses;
   for (int lane = 0; lane < ranks * lanes_; ++lane) {
     const bool side_by_side = result_ == ReducedGradients::kPiecesOnly;
@@ -259,8 +258,8 @@ std::vector<FlatRange> GradientReducer::pieces() const {
   std::vector<FlatRange> pieces;
   for (const FlatRange& bucket : buckets()) {
     const Piece piece =
-        PieceOf(bucket.end - bucket.begin, communicator_->world_size(),
-                communicator_->rank());
+        PieceOf(bucket.end - bucket.begin, groups_.shards->world_size(),
+                groups_.shards->rank());
     if (piece.size() == 0) continue;
     pieces.push_back({bucket.begin + piece.begin, bucket.begin + piece.end});
   }
@@ -270,7 +269,7 @@ std::vector<FlatRange> GradientReducer::pieces() const {
 absl::Status GradientReducer::Complete(const Tensor& numbers) const {
   const ActivityScope activity("all-reduce", "norm",
                                ActivityKind::kWaitsForOthers);
-  return communicator_->AllReduce(numbers, "norm").Wait();
+  return groups_.shards->AllReduce(numbers, "norm").Wait();
 }
 
 absl::Status GradientReducer::AllGather(const Tensor& flat) {
@@ -279,7 +278,7 @@ absl::Status GradientReducer::AllGather(const Tensor& flat) {
   const absl::Time start = absl::Now();
   std::vector<Work> works;
   for (const Bucket& bucket : buckets_) {
-    works.push_back(communicator_->AllGather(
+    works.push_back(groups_.shards->AllGather(
         RangeOf(flat, bucket.begin, bucket.end), "all-gather"));
   }
   for (const Work& work : works) NW_RETURN_IF_ERROR(work.Wait());

@@ -21,6 +21,7 @@
 #include "autograd/parameters.h"
 #include "autograd/tensor/tensor.h"
 #include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "optim/optimizer.h"
 
 namespace nextword {
@@ -52,10 +53,10 @@ class GradientReducer {
     ReducedGradients result = ReducedGradients::kWhole;
   };
 
-  // Works on the gradients of `parameters`; they and the communicator outlive
+  // Works on the gradients of `parameters`; they and the communicators outlive
   // it, and after its end there is no more Backward.
   GradientReducer(const Options& options, Parameters* parameters,
-                  Communicator* communicator);
+                  const RankGroups& groups);
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
@@ -126,7 +127,7 @@ class GradientReducer {
   const int lanes_;
   const ReducedGradients result_;
   Parameters* const parameters_;
-  Communicator* const communicator_;
+  const RankGroups groups_;
   std::vector<Bucket> buckets_;  // From the end of the buffer to its beginning.
 
   std::vector<Subtree> waiting_;  // For their right-hand neighbours.

@@ -65,22 +65,23 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
               .gradient_buffers = GradientReducer::Buffers(lanes),
               .compute_dtype = ComputeDTypeOf(config)});
   if (world_size == 1) return memory;
-  const Sharding sharding = ShardingOf(config, world_size);
+  const int shards = ShardRanks(config.distributed(), world_size);
+  const Sharding sharding = ShardingOf(config, shards);
   // What a bucket's pieces from all ranks take.
   const int64_t bucket = 4 * BucketElements(config);
   const layers::MatrixSizes matrices = layers::LargestMatrices(model);
-  if (sharding >= OPTIMIZER) memory.moments /= world_size;
+  if (sharding >= OPTIMIZER) memory.moments /= shards;
   if (sharding >= GRADIENTS) {
     const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
     const int64_t largest = 4 * matrices.largest;
     // Sums over lanes wait as pieces, while backward makes a whole gradient,
     // whose buckets go as it fills them.
-    memory.gradients = (GradientReducer::Buffers(lanes) - 1) * all / world_size;
+    memory.gradients = (GradientReducer::Buffers(lanes) - 1) * all / shards;
     if (config.batch().micro_batches() > 1) {
       memory.gradients += all;
     } else {
       memory.gradients +=
-          std::min(all, (all - largest) / world_size + largest + 2 * bucket);
+          std::min(all, (all - largest) / shards + largest + 2 * bucket);
       // The loss keeps a gradient of the head, which is gone by then.
       memory.activations -=
           int64_t{4} * model.vocab_size() * model.hidden_size();
@@ -90,7 +91,7 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
     const int64_t width = ComputeDTypeOf(config) == DType::kBF16 ? 2 : 4;
     memory.weights =
         std::min(memory.weights,
-                 memory.weights / world_size +
+                 memory.weights / shards +
                      width * matrices.SumOfLargest(WeightShards::kMatrices));
   }
   memory.gradients += bucket;
@@ -99,20 +100,19 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     const TrainConfig& config, const ModelConfig& model,
-    Communicator* communicator) {
-  const int world_size = communicator->world_size();
+    const RankGroups& groups) {
+  const int world_size = groups.all->world_size();
   NW_RETURN_IF_ERROR(CheckRanks(config.batch(), world_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
   NW_RETURN_IF_ERROR(CheckMemory(config, model, device, world_size));
-  return std::unique_ptr<Learner>(
-      new Learner(config, model, device, communicator));
+  return std::unique_ptr<Learner>(new Learner(config, model, device, groups));
 }
 
 Learner::Learner(const TrainConfig& config, const ModelConfig& model,
-                 Device device, Communicator* communicator)
+                 Device device, const RankGroups& groups)
     : config_(config),
-      communicator_(communicator),
-      sharding_(ShardingOf(config, communicator->world_size())),
+      groups_(groups),
+      sharding_(ShardingOf(config, groups.shards->world_size())),
       model_(model),
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
                                                DType::kF32, device)),
@@ -120,13 +120,13 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
           GradientReducer::Options{.lanes = config.batch().lanes(),
                                    .bucket_elements = BucketElements(config),
                                    .result = ReducedGradientsOf(sharding_)},
-          parameters_.get(), communicator)),
+          parameters_.get(), groups)),
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
                                UpdatedPieces())) {
   SetMatmulPrecision(config);
   if (sharding_ == PARAMETERS) {
     shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
-                                             parameters_.get(), communicator);
+                                             parameters_.get(), groups.shards);
   }
 }
 
@@ -136,7 +136,7 @@ Pieces Learner::UpdatedPieces() const {
 
 ShardedTensors Learner::Weights() const {
   if (has_whole_weights()) {
-    return ShardedTensors(NamedWeights(*parameters_), communicator_);
+    return ShardedTensors(NamedWeights(*parameters_), groups_);
   }
   Moment weights{"", {}};
   for (const FlatRange& piece : reducer_->pieces()) {
@@ -145,15 +145,15 @@ ShardedTensors Learner::Weights() const {
          parameters_->values().View(piece.begin, {piece.end - piece.begin})});
   }
   return ShardedTensors(*parameters_, {std::move(weights)}, reducer_->buckets(),
-                        communicator_);
+                        groups_);
 }
 
 ShardedTensors Learner::Moments() const {
   if (sharding_ == NONE) {
-    return ShardedTensors(optimizer_->State(), communicator_);
+    return ShardedTensors(optimizer_->State(), groups_);
   }
   return ShardedTensors(*parameters_, optimizer_->Moments(),
-                        reducer_->buckets(), communicator_);
+                        reducer_->buckets(), groups_);
 }
 
 absl::Status Learner::status() const {

@@ -17,7 +17,7 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/batch.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
 #include "distributed/sharded_tensors.h"
@@ -39,13 +39,13 @@ class Learner {
     double learning_rate;
   };
 
-  // Allocates all of it; `model` is resolved, `communicator` outlives it.
+  // Allocates all of it; `model` is resolved, the communicators outlive it.
   // Moments are zeros, weights undefined: Initialize them or read a checkpoint
   // into them. Error: this machine lacks the config's device, or its memory
   // cannot hold it, or the lanes cannot be divided among the ranks.
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
       const TrainConfig& config, const ModelConfig& model,
-      Communicator* communicator);
+      const RankGroups& groups);
 
   // What it takes of each rank, of `model`, resolved.
   static layers::TrainMemory EstimateMemory(const TrainConfig& config,
@@ -91,7 +91,7 @@ class Learner {
 
  private:
   Learner(const TrainConfig& config, const ModelConfig& model, Device device,
-          Communicator* communicator);
+          const RankGroups& groups);
 
   absl::StatusOr<LossSum> SumGradients(const BatchReader& read);
   LossSum AddMicroBatch(int64_t first_in_step, bool last,
@@ -105,7 +105,7 @@ class Learner {
   Pieces UpdatedPieces() const;
 
   const TrainConfig config_;
-  Communicator* const communicator_;
+  const RankGroups groups_;
   const Sharding sharding_;  // NONE for one rank.
   layers::Transformer model_;
   std::unique_ptr<Parameters> parameters_;

@@ -37,15 +37,15 @@ FlatRange RangeOf(const Parameters::Entry& entry) {
 }  // namespace
 
 ShardedTensors::ShardedTensors(std::vector<NamedTensor> whole,
-                               Communicator* communicator)
-    : whole_(true), communicator_(communicator), tensors_(std::move(whole)) {}
+                               const RankGroups& groups)
+    : whole_(true), groups_(groups), tensors_(std::move(whole)) {}
 
 ShardedTensors::ShardedTensors(const Parameters& parameters,
                                std::vector<Moment> moments,
                                std::vector<FlatRange> buckets,
-                               Communicator* communicator)
+                               const RankGroups& groups)
     : whole_(false),
-      communicator_(communicator),
+      groups_(groups),
       parameters_(&parameters),
       moments_(std::move(moments)),
       buckets_(std::move(buckets)) {
@@ -73,7 +73,7 @@ absl::Status ShardedTensors::Gather(size_t moment, size_t bucket) {
     Tensor to = PartOf(window_, range.begin, mine);
     kernels::copy(PartOf(part.values, part.begin, mine), &to);
   }
-  return communicator_->AllGather(window_, "save").Wait();
+  return groups_.shards->AllGather(window_, "save").Wait();
 }
 
 absl::Status ShardedTensors::Write(const NamedTensor& tensor,
@@ -122,10 +122,10 @@ absl::Status ShardedTensors::Restore(const ElementReader& read) {
 absl::Status ShardedTensors::RestoreWhole(const ElementReader& read) {
   for (const NamedTensor& named : tensors_) {
     Tensor flat = named.tensor.Reshape({named.tensor.numel()});
-    if (communicator_->rank() == 0) {
+    if (groups_.all->rank() == 0) {
       NW_RETURN_IF_ERROR(read(named.name, 0, &flat));
     }
-    NW_RETURN_IF_ERROR(communicator_->Broadcast(flat, 0, "restore").Wait());
+    NW_RETURN_IF_ERROR(groups_.all->Broadcast(flat, 0, "restore").Wait());
   }
   return absl::OkStatus();
 }
@@ -137,12 +137,12 @@ absl::Status ShardedTensors::RestoreBucket(const ElementReader& read,
                               parameters_->values().device());
   for (const Parameters::Entry& entry : parameters_->entries()) {
     const FlatRange part = Overlap(RangeOf(entry), bucket);
-    if (communicator_->rank() != 0 || part.begin >= part.end) continue;
+    if (groups_.all->rank() != 0 || part.begin >= part.end) continue;
     Tensor elements = PartOf(window, bucket.begin, part);
     NW_RETURN_IF_ERROR(
         read(NameOf(moment, entry), part.begin - entry.offset, &elements));
   }
-  NW_RETURN_IF_ERROR(communicator_->Broadcast(window, 0, "restore").Wait());
+  NW_RETURN_IF_ERROR(groups_.all->Broadcast(window, 0, "restore").Wait());
   for (const Moment::Part& part : moment.parts) {
     const FlatRange mine = Overlap(RangeOf(part), bucket);
     if (mine.begin >= mine.end) continue;

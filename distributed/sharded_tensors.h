@@ -14,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "autograd/parameters.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "distributed/safetensors.h"
 #include "optim/optimizer.h"
 
@@ -27,12 +27,12 @@ using ElementReader = std::function<absl::Status(const std::string& name,
 class ShardedTensors {
  public:
   // Tensors that every rank has.
-  ShardedTensors(std::vector<NamedTensor> whole, Communicator* communicator);
+  ShardedTensors(std::vector<NamedTensor> whole, const RankGroups& groups);
 
   // One per moment and parameter. `moments` are flat buffers of which this rank
   // has its pieces (PieceOf) of each of `buckets`, ascending.
   ShardedTensors(const Parameters& parameters, std::vector<Moment> moments,
-                 std::vector<FlatRange> buckets, Communicator* communicator);
+                 std::vector<FlatRange> buckets, const RankGroups& groups);
 
   // Declared only, where pieces must be put together.
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
@@ -56,7 +56,7 @@ class ShardedTensors {
                              const FlatRange& bucket);
 
   const bool whole_;
-  Communicator* const communicator_;
+  const RankGroups groups_;
   const Parameters* parameters_ = nullptr;
   std::vector<Moment> moments_;
   std::vector<FlatRange> buckets_;

@@ -198,9 +198,9 @@ absl::Status Trainer::Save() {
 }
 
 Trainer::Trainer(const TrainConfig& config, CorpusData data,
-                 std::unique_ptr<Learner> learner, Communicator* communicator)
+                 std::unique_ptr<Learner> learner, Communicator* all)
     : config_(config),
-      communicator_(communicator),
+      communicator_(all),
       data_(std::move(data)),
       learner_(std::move(learner)),
       flops_per_token_(layers::TrainFlopsPerToken(
@@ -211,17 +211,17 @@ Trainer::Trainer(const TrainConfig& config, CorpusData data,
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
     const TrainConfig& config, const std::string& resume,
-    Communicator* communicator) {
-  const bool lead = communicator->rank() == 0;
+    const RankGroups& groups) {
+  Communicator* const all = groups.all;
+  const bool lead = all->rank() == 0;
   NW_RETURN_IF_ERROR(DeviceOf(config.device()).status());
   std::optional<Checkpoint> checkpoint;
   if (lead) {
     NW_ASSIGN_OR_RETURN(checkpoint, ResumeFrom(resume, config.run_dir()));
   }
   NW_ASSIGN_OR_RETURN(CorpusData data, CorpusData::Open(config));
-  NW_RETURN_IF_ERROR(CheckSame("corpus", data.fingerprint(), communicator));
-  NW_RETURN_IF_ERROR(
-      CheckSame("tokenizer", data.tokenizer.fingerprint(), communicator));
+  NW_RETURN_IF_ERROR(CheckSame("corpus", data.fingerprint(), all));
+  NW_RETURN_IF_ERROR(CheckSame("tokenizer", data.tokenizer.fingerprint(), all));
   NW_ASSIGN_OR_RETURN(
       const ModelConfig model,
       ResolveModel(config.model(), data.tokenizer.vocab_size()));
@@ -230,9 +230,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
         CheckCompatible(*checkpoint, config, model, data.tokenizer));
   }
   NW_ASSIGN_OR_RETURN(std::unique_ptr<Learner> learner,
-                      Learner::Create(config, model, communicator));
+                      Learner::Create(config, model, groups));
   std::unique_ptr<Trainer> trainer(
-      new Trainer(config, std::move(data), std::move(learner), communicator));
+      new Trainer(config, std::move(data), std::move(learner), all));
   NW_RETURN_IF_ERROR(trainer->Restore(checkpoint));
   if (lead && !checkpoint.has_value() && resume == "auto") {
     trainer->progress_.Say(config.run_dir() +

@@ -20,7 +20,7 @@
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/checkpoint.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "distributed/corpus_data.h"
 #include "distributed/learner.h"
 #include "distributed/metrics.h"
@@ -34,12 +34,12 @@ class Trainer {
  public:
   // Prepares a run: data, model, and the checkpoint that `resume` (auto, none
   // or a path) stands for, which only the lead needs to be able to read.
-  // `config` is valid for training; `communicator` outlives the trainer. Errors
-  // name the file, the field or the rank; a run that is refused keeps its files
-  // as they were, but for token files made from raw text.
+  // `config` is valid for training; the communicators outlive the trainer.
+  // Errors name the file, the field or the rank; a run that is refused keeps
+  // its files as they were, but for token files made from raw text.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(
       const TrainConfig& config, const std::string& resume,
-      Communicator* communicator);
+      const RankGroups& groups);
 
   // Trains to the last step, evaluating, sampling and saving on the way.
   absl::Status Run();
@@ -57,7 +57,7 @@ class Trainer {
   };
 
   Trainer(const TrainConfig& config, CorpusData data,
-          std::unique_ptr<Learner> learner, Communicator* communicator);
+          std::unique_ptr<Learner> learner, Communicator* all);
 
   // The last parts of Create. `checkpoint` is the lead's.
   absl::Status Restore(const std::optional<Checkpoint>& checkpoint);
@@ -77,7 +77,7 @@ class Trainer {
   bool IsLastStep() const { return step() == config_.steps(); }
 
   const TrainConfig config_;
-  Communicator* const communicator_;
+  Communicator* const communicator_;  // Of all ranks.
   CorpusData data_;
   // The lead's, from the end of Create on.
   std::optional<RunLock> lock_;

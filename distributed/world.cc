@@ -32,7 +32,7 @@ absl::StatusOr<std::string> BinaryFingerprint() {
 
 class WorldOfOne : public World {
  public:
-  Communicator* communicator() override { return Alone(); }
+  RankGroups groups() override { return Alone(); }
   absl::Status Leave(absl::Status outcome) override { return outcome; }
 };
 
@@ -62,11 +62,14 @@ class ConnectedWorld : public World {
   }
 
   ~ConnectedWorld() override {
-    communicator_.reset();
+    shards_.reset();
+    all_.reset();
     client_.reset();
   }
 
-  Communicator* communicator() override { return communicator_.get(); }
+  RankGroups groups() override {
+    return {all_.get(), shards_ == nullptr ? all_.get() : shards_.get()};
+  }
 
   absl::Status Leave(absl::Status outcome) override {
     if (outcome.ok()) {
@@ -89,7 +92,7 @@ class ConnectedWorld : public World {
   ConnectedWorld(const Place& place, const TrainConfig& config)
       : place_(place),
         run_dir_(config.run_dir()),
-        timeout_seconds_(config.distributed().timeout_seconds()) {}
+        distributed_(config.distributed()) {}
 
   absl::Status Meet(const TrainConfig& config) {
     const ActivityScope activity("start");
@@ -137,11 +140,27 @@ class ConnectedWorld : public World {
     GlooOptions options;
     options.rank = place_.rank;
     options.world_size = place_.world_size;
-    options.timeout = absl::Seconds(timeout_seconds_);
+    options.timeout = absl::Seconds(distributed_.timeout_seconds());
     NW_ASSIGN_OR_RETURN(options.address,
                         LocalAddressTowards(place_.coordinator));
     Store store(client_.get());
-    NW_ASSIGN_OR_RETURN(communicator_, nextword::Connect(options, &store));
+    NW_ASSIGN_OR_RETURN(all_, nextword::Connect(options, &store));
+    const int shards = ShardRanks(distributed_, place_.world_size);
+    if (distributed_.sharding() == NONE || shards == 1 ||
+        shards == place_.world_size) {
+      return absl::OkStatus();
+    }
+    ConnectOptions part = options;
+    part.rank = place_.rank % shards;
+    part.world_size = shards;
+    part.group = absl::StrCat("shards-", place_.rank / shards);
+    NW_ASSIGN_OR_RETURN(shards_, nextword::Connect(part, &store));
+    part.rank = place_.rank / shards;
+    part.world_size = place_.world_size / shards;
+    part.group = absl::StrCat("replicas-", place_.rank % shards);
+    NW_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> replicas,
+                        nextword::Connect(part, &store));
+    shards_->AddReplicas(std::move(replicas));
     return absl::OkStatus();
   }
 
@@ -171,10 +190,11 @@ class ConnectedWorld : public World {
 
   const Place place_;
   const std::string run_dir_;
-  const int timeout_seconds_;
+  const DistributedConfig distributed_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<RendezvousClient> client_;
-  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Communicator> all_;
+  std::unique_ptr<Communicator> shards_;  // Of a part of the ranks.
 };
 
 }  // namespace
@@ -183,6 +203,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Join(const Place& place,
                                                    const TrainConfig& config) {
   if (place.world_size == 1) return std::make_unique<WorldOfOne>();
   NW_RETURN_IF_ERROR(CheckRanks(config.batch(), place.world_size));
+  NW_RETURN_IF_ERROR(CheckShardRanks(config.distributed(), place.world_size));
   // A peer that is gone is an error of a write, not the end of this process.
   signal(SIGPIPE, SIG_IGN);
   return ConnectedWorld::Join(place, config);

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "configs/train_config.pb.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "distributed/place.h"
 
 namespace nextword {
@@ -34,7 +34,7 @@ class World {
   // Without Leave before, the others take this rank for dead.
   virtual ~World() = default;
 
-  virtual Communicator* communicator() = 0;
+  virtual RankGroups groups() = 0;
 
   // Ends this rank's part of the job, which ended with `outcome`: tells the
   // others when it is an error of this rank. Returns it. Does not return when

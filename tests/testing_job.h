@@ -46,7 +46,9 @@ class TestJob {
   void Close(int rank);
   absl::Status Leave(int rank);
   absl::Status Fail(int rank, const std::string& sentence);
-  absl::Status Report(int rank, const std::string& sentence, int64_t pid = 0);
+  // `coordinator`: the one that the launcher knows, by its first session.
+  absl::Status Report(int rank, const std::string& sentence, int64_t pid = 0,
+                      uint64_t coordinator = 0);
   absl::Status Put(int rank, const std::string& key, const std::string& value);
   void Get(uint64_t call, int rank, const std::string& key, double seconds);
 

@@ -40,24 +40,42 @@ class MapStore : public KeyValueStore {
 
 }  // namespace
 
-void InWorld(int ranks, const std::function<void(Communicator*)>& body,
-             const WorldOptions& options) {
+void InGroups(int ranks, int shard_ranks,
+              const std::function<void(const RankGroups&)>& body,
+              const WorldOptions& options) {
   if (ranks == 1) return body(Alone());
   MapStore store;
+  const auto connect = [&](int rank, int world_size, const std::string& group) {
+    auto communicator = Connect({.rank = rank,
+                                 .world_size = world_size,
+                                 .group = group,
+                                 .timeout = options.timeout},
+                                &store);
+    NW_CHECK(communicator.ok()) << communicator.status().message();
+    return *std::move(communicator);
+  };
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       SetNumThreads(1);
-      ConnectOptions gloo;
-      gloo.rank = rank;
-      gloo.world_size = ranks;
-      gloo.timeout = options.timeout;
-      const auto communicator = Connect(gloo, &store);
-      NW_CHECK(communicator.ok()) << communicator.status().message();
-      body(communicator->get());
+      const auto all = connect(rank, ranks, "all");
+      if (shard_ranks == ranks) return body(all.get());
+      const int place = rank % shard_ranks, block = rank / shard_ranks;
+      const auto shards =
+          connect(place, shard_ranks, absl::StrCat("shards-", block));
+      shards->AddReplicas(connect(block, ranks / shard_ranks,
+                                  absl::StrCat("replicas-", place)));
+      body({all.get(), shards.get()});
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+void InWorld(int ranks, const std::function<void(Communicator*)>& body,
+             const WorldOptions& options) {
+  InGroups(
+      ranks, ranks, [&](const RankGroups& groups) { body(groups.all); },
+      options);
 }
 
 }  // namespace nextword

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "absl/time/time.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 
 namespace nextword {
 
@@ -18,6 +18,9 @@ struct WorldOptions {
 // when its body returns. One rank gets Alone().
 void InWorld(int ranks, const std::function<void(Communicator*)>& body,
              const WorldOptions& options = {});
+void InGroups(int ranks, int shard_ranks,
+              const std::function<void(const RankGroups&)>& body,
+              const WorldOptions& options = {});
 
 }  // namespace nextword
 

@@ -16,6 +16,7 @@
 #include "autograd/base/file.h"
 #include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
+#include "configs/batch_config.h"
 #include "configs/config.h"
 #include "configs/validate.h"
 #include "distributed/run_checkpoints.h"
@@ -100,8 +101,9 @@ class TrainerTest : public testing::Test {
   // The same with `ranks` ranks.
   static void RunInWorld(int ranks, const TrainConfig& config,
                          const std::string& resume = "none") {
-    InWorld(ranks, [&](Communicator* communicator) {
-      const auto trainer = Trainer::Create(config, resume, communicator);
+    const int shards = ShardRanks(config.distributed(), ranks);
+    InGroups(ranks, shards, [&](const RankGroups& groups) {
+      const auto trainer = Trainer::Create(config, resume, groups);
       ASSERT_TRUE(trainer.ok()) << trainer.status();
       const absl::Status status = (*trainer)->Run();
       EXPECT_TRUE(status.ok()) << status;
@@ -312,6 +314,22 @@ TEST_F(TrainerTest, ShardingLeavesTheSameBits) {
     KillAfter(6, "one", name("again"));
     RunInWorld(4, Config(name("again"), overrides), "auto");
     ExpectSameRun("one", name("again"));
+  }
+}
+
+// Two nodes of two ranks each, which divide everything within a node.
+TEST_F(TrainerTest, ShardingWithinNodesLeavesTheSameBits) {
+  ASSERT_TRUE(Run(Config("one")).ok());
+  for (const char* sharding : {"OPTIMIZER", "GRADIENTS", "PARAMETERS"}) {
+    const std::vector<std::string> hybrid = {
+        absl::StrCat("distributed.sharding=", sharding),
+        "distributed.shard_ranks=2"};
+    RunInWorld(4, Config(sharding, hybrid));
+    ExpectSameRun("one", sharding);
+    const std::string resumed = absl::StrCat(sharding, "_resumed");
+    KillAfter(6, "one", resumed);
+    RunInWorld(4, Config(resumed, hybrid), "auto");
+    ExpectSameRun("one", resumed);
   }
 }
 

@@ -156,6 +156,14 @@ absl::Status Communicator::SumPieces(const Tensor& data) {
   return absl::OkStatus();
 }
 
+void Communicator::AddReplicas(std::unique_ptr<Communicator> replicas) {
+  replicas_ = std::move(replicas);
+}
+
+int64_t Communicator::bytes_sent() const {
+  return bytes_sent_ + (replicas_ == nullptr ? 0 : replicas_->bytes_sent());
+}
+
 std::vector<int64_t> Communicator::SizesOf(const Tensor& data) const {
   std::vector<int64_t> sizes;
   for (int r = 0; r < world_size_; ++r) {
@@ -172,9 +180,12 @@ Work Communicator::AllReduce(Tensor data, const char* name) {
 }
 
 Work Communicator::ReduceScatter(Tensor data, const char* name) {
-  return Start(name, [this, data = std::move(data)] {
+  return Start(name, [this, name, data = std::move(data)] {
     NW_RETURN_IF_ERROR(SumPieces(data));
     const Piece mine = PieceOf(data.numel(), world_size_, rank_);
+    if (replicas_ != nullptr) {
+      NW_RETURN_IF_ERROR(replicas_->AllReduce(ViewOf(data, mine), name).Wait());
+    }
     Discard(ViewOf(data, {0, mine.begin}));
     Discard(ViewOf(data, {mine.end, data.numel()}));
     return absl::OkStatus();

@@ -55,6 +55,11 @@ class Communicator {
   int rank() const { return rank_; }
   int world_size() const { return world_size_; }
 
+  // From now on, ReduceScatter adds up over `replicas` too: the ranks of other
+  // worlds like this one that have this rank's number in theirs. They are
+  // numbered so that this one's sums are subtrees of theirs.
+  void AddReplicas(std::unique_ptr<Communicator> replicas);
+
   // In all of these, `data` is a flat tensor of any dtype that can be summed,
   // on the communicator's device; it must live, and not be touched, until the
   // work is over. `name` is a literal, for messages and traces.
@@ -77,8 +82,8 @@ class Communicator {
   // When it returns OK, every rank has called it.
   absl::Status Barrier(const char* name);
 
-  // Bytes that this rank has sent to others, of tensors.
-  int64_t bytes_sent() const { return bytes_sent_; }
+  // Bytes that this rank has sent to others, of tensors; to replicas, too.
+  int64_t bytes_sent() const;
   // Time in which collectives were under way.
   absl::Duration busy() const { return absl::Nanoseconds(busy_ns_.load()); }
 
@@ -123,6 +128,7 @@ class Communicator {
   const int world_size_;
   std::atomic<int64_t> bytes_sent_ = 0;
   std::atomic<int64_t> busy_ns_ = 0;
+  std::unique_ptr<Communicator> replicas_;
   std::unique_ptr<Queue> queue_;  // None for one rank.
 };
 

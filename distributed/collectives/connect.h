@@ -15,8 +15,11 @@
 namespace nextword {
 
 struct ConnectOptions {
+  // Of this rank in the group that is to be connected. A rank may be in several
+  // groups, of different names.
   int rank = 0;
   int world_size = 1;
+  std::string group = "all";
   // Where the tensors are: Gloo connects CPUs, NCCL GPUs.
   Device device = Device::Cpu();
   // The address of this machine that the others reach. Gloo listens there only,

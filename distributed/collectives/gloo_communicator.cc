@@ -37,8 +37,10 @@ void ThrowIfError(const absl::Status& status) {
 
 class StoreForGloo : public gloo::rendezvous::Store {
  public:
-  StoreForGloo(KeyValueStore* store, absl::Duration timeout)
-      : store_(store), timeout_(timeout) {}
+  StoreForGloo(const ConnectOptions& options, KeyValueStore* store)
+      : prefix_(absl::StrCat("gloo/", options.group, "/")),
+        store_(store),
+        timeout_(options.start_timeout) {}
 
   void set(const std::string& key, const std::vector<char>& data) override {
     ThrowIfError(
@@ -59,10 +61,11 @@ class StoreForGloo : public gloo::rendezvous::Store {
   }
 
  private:
-  static std::string Prefixed(const std::string& key) {
-    return absl::StrCat("gloo/", key);
+  std::string Prefixed(const std::string& key) const {
+    return absl::StrCat(prefix_, key);
   }
 
+  const std::string prefix_;
   KeyValueStore* const store_;
   const absl::Duration timeout_;
 };
@@ -161,7 +164,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> ConnectByGloo(
     context = std::make_shared<gloo::rendezvous::Context>(options.rank,
                                                           options.world_size);
     context->setTimeout(Milliseconds(options.start_timeout));
-    StoreForGloo adapter(store, options.start_timeout);
+    StoreForGloo adapter(options, store);
     context->connectFullMesh(adapter, device);
     context->setTimeout(Milliseconds(options.timeout));
   });

@@ -220,7 +220,7 @@ class NcclCommunicator : public Communicator {
 // The first rank draws the id by which all find each other.
 absl::StatusOr<ncclUniqueId> ShareId(const ConnectOptions& options,
                                      const Nccl& nccl, KeyValueStore* store) {
-  constexpr char kKey[] = "nccl/id";
+  const std::string key = absl::StrCat("nccl/", options.group, "/id");
   ncclUniqueId id;
   if (options.rank == 0) {
     const ncclResult_t result = nccl.ncclGetUniqueId(&id);
@@ -229,11 +229,11 @@ absl::StatusOr<ncclUniqueId> ShareId(const ConnectOptions& options,
           absl::StrCat("NCCL has no id: ", nccl.ncclGetErrorString(result)));
     }
     NW_RETURN_IF_ERROR(
-        store->Put(kKey, std::string(id.internal, sizeof id.internal)));
+        store->Put(key, std::string(id.internal, sizeof id.internal)));
     return id;
   }
   NW_ASSIGN_OR_RETURN(const std::string bytes,
-                      store->Get(kKey, options.start_timeout));
+                      store->Get(key, options.start_timeout));
   if (bytes.size() != sizeof id.internal) {
     return absl::InvalidArgumentError(absl::StrCat(
         "NCCL's id has ", bytes.size(), " bytes, wanted ", sizeof id.internal));

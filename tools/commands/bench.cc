@@ -87,7 +87,7 @@ absl::StatusOr<BenchReport> RunStep(const Options& options) {
   SetNumThreads(config.threads());
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<World> world, JoinWorld(config));
   absl::StatusOr<BenchReport> report =
-      BenchStep(config, options.step, world->communicator());
+      BenchStep(config, options.step, world->groups());
   NW_RETURN_IF_ERROR(world->Leave(report.status()));
   return report;
 }

@@ -90,9 +90,19 @@ absl::StatusOr<double> TimedStep(Learner* learner, double* loss) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+int64_t BytesSent(const RankGroups& groups) {
+  return groups.all->bytes_sent() +
+         (groups.shards == groups.all ? 0 : groups.shards->bytes_sent());
+}
+
+absl::Duration Busy(const RankGroups& groups) {
+  return groups.all->busy() + (groups.shards == groups.all
+                                   ? absl::ZeroDuration()
+                                   : groups.shards->busy());
+}
+
 absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
-                                  const Communicator& communicator,
-                                  Learner* learner) {
+                                  const RankGroups& groups, Learner* learner) {
   const Allocator& allocator =
       AllocatorFor(learner->parameters().values().device());
   Measured measured;
@@ -100,8 +110,8 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
     NW_RETURN_IF_ERROR(TimedStep(learner, &measured.loss).status());
   }
   const int64_t calls_before = allocator.stats().system_calls;
-  const int64_t sent_before = communicator.bytes_sent();
-  const absl::Duration busy_before = communicator.busy();
+  const int64_t sent_before = BytesSent(groups);
+  const absl::Duration busy_before = Busy(groups);
   const absl::Duration waited_before = learner->reducer().waited();
   trace::Start();
   for (int64_t i = 0; i < options.steps; ++i) {
@@ -118,9 +128,9 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   measured.spans = trace::Summarize();
   const auto steps = static_cast<double>(options.steps);
   measured.bytes_sent =
-      static_cast<double>(communicator.bytes_sent() - sent_before) / steps;
+      static_cast<double>(BytesSent(groups) - sent_before) / steps;
   measured.exchange_seconds =
-      absl::ToDoubleSeconds(communicator.busy() - busy_before) / steps;
+      absl::ToDoubleSeconds(Busy(groups) - busy_before) / steps;
   measured.waited_seconds =
       absl::ToDoubleSeconds(learner->reducer().waited() - waited_before) /
       steps;
@@ -213,9 +223,9 @@ class Breakdown {
 // What rank 0 exchanged with the other ranks.
 void AddExchange(const Measured& measured, const Learner& learner, int ranks,
                  BenchReport* report) {
-  const double ring = 2.0 * (ranks - 1) / ranks *
-                      static_cast<double>(
-                          learner.parameters().values().size_bytes());
+  const double ring =
+      2.0 * (ranks - 1) / ranks *
+      static_cast<double>(learner.parameters().values().size_bytes());
   const double hidden =
       1 - measured.waited_seconds / std::max(measured.exchange_seconds, 1e-9);
   Table table({"exchange, rank 0 of " + std::to_string(ranks), "per step"});
@@ -236,26 +246,25 @@ void AddExchange(const Measured& measured, const Learner& learner, int ranks,
 
 absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
                                       const StepBenchOptions& options,
-                                      Communicator* communicator) {
+                                      const RankGroups& groups) {
   NW_ASSIGN_OR_RETURN(const ModelConfig model, ModelOf(config));
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Learner> learner,
-                      Learner::Create(config, model, communicator));
+                      Learner::Create(config, model, groups));
   const DType dtype = learner->compute_dtype();
   const Device device = learner->model().device();
-  const int ranks = communicator->world_size();
+  const int ranks = groups.all->world_size();
   // All ranks measure at once, as they will compute.
-  NW_RETURN_IF_ERROR(communicator->Barrier("peak"));
+  NW_RETURN_IF_ERROR(groups.all->Barrier("peak"));
   const double peak =
-      ranks *
-      (device == Device::Cpu()
-          ? MeasureGemmPeak(dtype, options.peak_seconds)
-          : MeasureMatmulPeak(dtype, device, options.peak_seconds));
+      ranks * (device == Device::Cpu()
+                   ? MeasureGemmPeak(dtype, options.peak_seconds)
+                   : MeasureMatmulPeak(dtype, device, options.peak_seconds));
   CpuAllocator::Get().ReleaseCached();  // What that took is not the steps'.
   NW_RETURN_IF_ERROR(learner->Initialize());
   AllocatorFor(device).ResetPeak();
   NW_ASSIGN_OR_RETURN(const Measured measured,
-                      RunSteps(options, *communicator, learner.get()));
-  if (communicator->rank() != 0) return BenchReport();
+                      RunSteps(options, groups, learner.get()));
+  if (groups.all->rank() != 0) return BenchReport();
 
   const Timing timing = TimingOf(measured.seconds);
   const auto tokens =
@@ -264,7 +273,8 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
   const int64_t resident = MaxResidentBytes();
-  const int64_t predicted = Learner::EstimateMemory(config, model, ranks).total();
+  const int64_t predicted =
+      Learner::EstimateMemory(config, model, ranks).total();
 
   BenchReport report;
   Table table({"", "median", "best"});

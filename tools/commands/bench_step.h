@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "configs/train_config.pb.h"
-#include "distributed/collectives/communicator.h"
+#include "distributed/collectives/rank_groups.h"
 #include "tools/commands/bench_report.h"
 
 namespace nextword {
@@ -23,7 +23,7 @@ struct StepBenchOptions {
 // Errors: there is no such model, or no memory for it.
 absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
                                       const StepBenchOptions& options,
-                                      Communicator* communicator);
+                                      const RankGroups& groups);
 
 }  // namespace nextword
 

@@ -145,6 +145,7 @@ absl::Status Check(const Options& options) {
   NW_ASSIGN_OR_RETURN(const TrainConfig config,
                       options.config.Load(ConfigUse::kCheck));
   NW_RETURN_IF_ERROR(CheckRanks(config.batch(), options.ranks));
+  NW_RETURN_IF_ERROR(CheckShardRanks(config.distributed(), options.ranks));
   NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));

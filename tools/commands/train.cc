@@ -21,9 +21,9 @@ struct Options {
 };
 
 absl::Status TrainAsRank(const Options& options, const TrainConfig& config,
-                         Communicator* communicator) {
+                         const RankGroups& groups) {
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                      Trainer::Create(config, options.resume, communicator));
+                      Trainer::Create(config, options.resume, groups));
   if (options.profiled_steps > 0) {
     trainer->Profile(options.profiled_steps, options.profile_path);
   }
@@ -34,7 +34,7 @@ absl::Status Train(const Options& options) {
   NW_ASSIGN_OR_RETURN(const TrainConfig config,
                       options.config.Load(ConfigUse::kTrain));
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<World> world, JoinWorld(config));
-  return world->Leave(TrainAsRank(options, config, world->communicator()));
+  return world->Leave(TrainAsRank(options, config, world->groups()));
 }
 
 }  // namespace
