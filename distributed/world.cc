@@ -132,12 +132,8 @@ class ConnectedWorld : public World {
   }
 
   absl::Status Connect(Device device) {
-    if (device != Device::Cpu()) {
-      return absl::UnimplementedError(absl::StrCat(
-          "device: ", DeviceTypeName(device.type), " with ", place_.world_size,
-          " ranks is not there yet, wanted CPU or one rank"));
-    }
-    GlooOptions options;
+    ConnectOptions options;
+    options.device = device;
     options.rank = place_.rank;
     options.world_size = place_.world_size;
     options.timeout = absl::Seconds(distributed_.timeout_seconds());
@@ -146,20 +142,17 @@ class ConnectedWorld : public World {
     Store store(client_.get());
     NW_ASSIGN_OR_RETURN(all_, nextword::Connect(options, &store));
     const int shards = ShardRanks(distributed_, place_.world_size);
-    if (distributed_.sharding() == NONE || shards == 1 ||
-        shards == place_.world_size) {
-      return absl::OkStatus();
-    }
-    ConnectOptions part = options;
-    part.rank = place_.rank % shards;
-    part.world_size = shards;
-    part.group = absl::StrCat("shards-", place_.rank / shards);
-    NW_ASSIGN_OR_RETURN(shards_, nextword::Connect(part, &store));
-    part.rank = place_.rank / shards;
-    part.world_size = place_.world_size / shards;
-    part.group = absl::StrCat("replicas-", place_.rank % shards);
+    const bool in_part = shards > 1 && shards < place_.world_size;
+    if (distributed_.sharding() == NONE || !in_part) return absl::OkStatus();
+    options.rank = place_.rank % shards;
+    options.world_size = shards;
+    options.group = absl::StrCat("shards-", place_.rank / shards);
+    NW_ASSIGN_OR_RETURN(shards_, nextword::Connect(options, &store));
+    options.rank = place_.rank / shards;
+    options.world_size = place_.world_size / shards;
+    options.group = absl::StrCat("replicas-", place_.rank % shards);
     NW_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> replicas,
-                        nextword::Connect(part, &store));
+                        nextword::Connect(options, &store));
     shards_->AddReplicas(std::move(replicas));
     return absl::OkStatus();
   }
