@@ -34,16 +34,6 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
   }
 }
 
-std::vector<NamedTensor> Parameters::Views(const std::string& prefix,
-                                           const Tensor& flat) const {
-  std::vector<NamedTensor> views;
-  for (const Entry& entry : entries_) {
-    views.push_back(
-        {prefix + entry.name, flat.View(entry.offset, entry.shape())});
-  }
-  return views;
-}
-
 void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
   const bool narrow = dtype != values_.dtype();
   NW_CHECK(!narrow || dtype == DType::kBF16) << "computing in " << dtype;
@@ -55,8 +45,8 @@ void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
     }
     const std::vector<FlatRange> all = {{0, numel()}};
     for (const FlatRange& piece : pieces.has_value() ? *pieces : all) {
-      Tensor to = copies_.View(piece.begin, {piece.end - piece.begin});
-      kernels::copy(values_.View(piece.begin, to.shape()), &to);
+      Tensor to = piece.Of(copies_);
+      kernels::copy(piece.Of(values_), &to);
     }
   } else {
     copies_ = Tensor();

@@ -8,6 +8,7 @@
 #ifndef NEXTWORD_AUTOGRAD_PARAMETERS_H_
 #define NEXTWORD_AUTOGRAD_PARAMETERS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,7 +27,16 @@ struct NamedVariable {
 // Elements [begin, end) of the flat buffers.
 struct FlatRange {
   int64_t begin, end;
+
+  int64_t size() const { return end - begin; }
+  Tensor Of(const Tensor& flat) const { return flat.View(begin, {size()}); }
 };
+
+// What two ranges have in common; empty if nothing.
+inline FlatRange Overlap(const FlatRange& a, const FlatRange& b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
 
 // Ascending ranges of the flat buffers; nothing stands for all of them.
 using Pieces = std::optional<std::vector<FlatRange>>;
@@ -40,6 +50,7 @@ class Parameters {
 
     const Shape& shape() const { return variable.shape(); }
     int64_t numel() const { return variable.numel(); }
+    FlatRange range() const { return {offset, offset + numel()}; }
     bool is_matrix() const { return variable.shape().rank() >= 2; }
   };
 
@@ -61,11 +72,6 @@ class Parameters {
   Tensor ValueOf(const Entry& entry) const {
     return values_.View(entry.offset, entry.shape());
   }
-
-  // Views of `flat`, of the buffers' size, one per parameter, under the
-  // parameters' names with `prefix` before them.
-  std::vector<NamedTensor> Views(const std::string& prefix,
-                                 const Tensor& flat) const;
 
   // From now on matrices compute as `dtype`, which is that of values() or bf16,
   // with the values that they have. Again after values were changed by others

@@ -8,6 +8,7 @@ namespace nextword {
 
 absl::Status CheckShardRanks(const DistributedConfig& distributed, int ranks) {
   const int shards = ShardRanks(distributed, ranks);
+  if (ranks == 1 || distributed.sharding() == NONE) return absl::OkStatus();
   if (std::has_single_bit(static_cast<unsigned>(shards)) &&
       ranks % shards == 0) {
     return absl::OkStatus();

@@ -37,7 +37,7 @@ inline int ShardRanks(const DistributedConfig& distributed, int ranks) {
   return distributed.shard_ranks() > 0 ? distributed.shard_ranks() : ranks;
 }
 
-// Whether groups of shard_ranks make up `ranks` ranks.
+// Whether groups of shard_ranks make up `ranks` ranks, where that matters.
 absl::Status CheckShardRanks(const DistributedConfig& distributed, int ranks);
 
 }  // namespace nextword

@@ -138,6 +138,11 @@ uint64_t CorpusData::fingerprint() const {
   for (const TokenFile& file : loader.stream().files()) {
     absl::StrAppend(&checksums, HexDigits(file.info().checksum), " ");
   }
+  if (held_out.has_value()) {
+    for (const TokenFile& file : held_out->stream().files()) {
+      absl::StrAppend(&checksums, "held out ", HexDigits(file.info().checksum));
+    }
+  }
   return Hash64(checksums);
 }
 

@@ -26,7 +26,7 @@ struct CorpusData {
   static absl::StatusOr<std::optional<EvaluationSequences>> OpenHeldOut(
       const TrainConfig& config, const Tokenizer& tokenizer);
 
-  // Of the tokens that are trained on.
+  // Of the tokens that are trained and evaluated on.
   uint64_t fingerprint() const;
 
   Tokenizer tokenizer;

@@ -10,6 +10,7 @@
 #include "autograd/base/status.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/tensor/memory_label.h"
+#include "distributed/bucket_pieces.h"
 #include "distributed/rendezvous/activity.h"
 
 namespace nextword {
@@ -29,15 +30,6 @@ LossSum SumTree(const std::vector<LossSum>& losses, size_t begin, size_t end) {
 // Buckets on their way at once, where memory is short.
 constexpr size_t kBucketsAtOnce = 2;
 
-template <typename Range>
-bool Overlap(const Parameters::Entry& entry, const Range& range) {
-  return entry.offset < range.end && range.begin < entry.offset + entry.numel();
-}
-
-Tensor RangeOf(const Tensor& flat, int64_t begin, int64_t end) {
-  return flat.View(begin, {end - begin});
-}
-
 }  // namespace
 
 GradientReducer::GradientReducer(const Options& options, Parameters* parameters,
@@ -53,7 +45,7 @@ GradientReducer::GradientReducer(const Options& options, Parameters* parameters,
   const int64_t size =
       std::max<int64_t>(1, options.bucket_elements / kPieceUnit) * kPieceUnit;
   for (int64_t begin = 0; begin < parameters->numel(); begin += size) {
-    buckets_.push_back({begin, std::min(begin + size, parameters->numel())});
+    buckets_.push_back({{begin, std::min(begin + size, parameters->numel())}});
   }
   std::reverse(buckets_.begin(), buckets_.end());
   for (const Parameters::Entry& entry : parameters->entries()) {
@@ -80,14 +72,16 @@ void GradientReducer::BeforeLastBackward() {
   for (Bucket& bucket : buckets_) bucket.unfinished = 0;
   for (const Parameters::Entry& entry : parameters_->entries()) {
     for (Bucket& bucket : buckets_) {
-      if (Overlap(entry, bucket)) ++bucket.unfinished;
+      if (Overlap(entry.range(), bucket.range).size() > 0) {
+        ++bucket.unfinished;
+      }
     }
   }
 }
 
 void GradientReducer::FinishParameter(const Parameters::Entry& entry) {
   for (Bucket& bucket : buckets_) {
-    if (Overlap(entry, bucket)) --bucket.unfinished;
+    if (Overlap(entry.range(), bucket.range).size() > 0) --bucket.unfinished;
   }
   SendReady();
 }
@@ -101,18 +95,20 @@ void GradientReducer::SendReady() {
 }
 
 void GradientReducer::Send(const Bucket& bucket) {
-  const Tensor sum =
-      RangeOf(parameters_->gradients(), bucket.begin, bucket.end);
+  const Tensor sum = bucket.range.Of(parameters_->gradients());
   if (result_ == ReducedGradients::kPiecesOnly) {
     // Backward must not run ahead of what others still have to take.
     if (sent_.size() >= kBucketsAtOnce) {
+      const ActivityScope activity("reduce-scatter", "in backward",
+                                   ActivityKind::kWaitsForOthers);
+      const absl::Time start = absl::Now();
       sent_[sent_.size() - kBucketsAtOnce].Wait().IgnoreError();
+      waited_ += absl::Now() - start;
     }
   } else {
     Tensor to = sum;
     for (auto left = waiting_.rbegin(); left != waiting_.rend(); ++left) {
-      kernels::accumulate(RangeOf(left->gradients, bucket.begin, bucket.end),
-                          &to);
+      kernels::accumulate(bucket.range.Of(left->gradients), &to);
     }
   }
   sent_.push_back(result_ == ReducedGradients::kWhole
@@ -188,12 +184,12 @@ void GradientReducer::KeepPieces() {
 // This rank's pieces of the gradients, one after the other; leaves none.
 Tensor GradientReducer::MovePieces() {
   int64_t size = 0;
-  for (const FlatRange& piece : pieces()) size += piece.end - piece.begin;
+  for (const FlatRange& piece : pieces()) size += piece.size();
   const Tensor& gradients = parameters_->gradients();
   const Tensor packed = Empty({size}, gradients.dtype(), gradients.device());
   int64_t offset = 0;
   for (const FlatRange& piece : pieces()) {
-    const Tensor from = RangeOf(gradients, piece.begin, piece.end);
+    const Tensor from = piece.Of(gradients);
     Tensor to = packed.View(offset, from.shape());
     kernels::copy(from, &to);
     Discard(from);
@@ -206,7 +202,7 @@ Tensor GradientReducer::MovePieces() {
 void GradientReducer::AddPacked(const Tensor& packed) {
   int64_t offset = 0;
   for (const FlatRange& piece : pieces()) {
-    Tensor to = RangeOf(parameters_->gradients(), piece.begin, piece.end);
+    Tensor to = piece.Of(parameters_->gradients());
     kernels::accumulate(packed.View(offset, to.shape()), &to);
     offset += to.numel();
   }
@@ -234,7 +230,9 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
     row.data<double>()[2 * i + 1] = static_cast<double>(mine[i].tokens);
   }
   const Tensor rows = Empty({ranks, lanes_, 2}, DType::kF64);
+  const absl::Time start = absl::Now();
   NW_RETURN_IF_ERROR(groups_.all->Gather(row, rows, "loss").Wait());
+  waited_ += absl::Now() - start;
   std::vector<LossSum> losses;
   for (int lane = 0; lane < ranks * lanes_; ++lane) {
     const bool side_by_side = result_ == ReducedGradients::kPiecesOnly;
@@ -249,7 +247,7 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
 std::vector<FlatRange> GradientReducer::buckets() const {
   std::vector<FlatRange> ranges;
   for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
-    ranges.push_back({bucket->begin, bucket->end});
+    ranges.push_back(bucket->range);
   }
   return ranges;
 }
@@ -257,19 +255,20 @@ std::vector<FlatRange> GradientReducer::buckets() const {
 std::vector<FlatRange> GradientReducer::pieces() const {
   std::vector<FlatRange> pieces;
   for (const FlatRange& bucket : buckets()) {
-    const Piece piece =
-        PieceOf(bucket.end - bucket.begin, groups_.shards->world_size(),
-                groups_.shards->rank());
-    if (piece.size() == 0) continue;
-    pieces.push_back({bucket.begin + piece.begin, bucket.begin + piece.end});
+    const FlatRange piece =
+        PieceOf(bucket, groups_.shards->world_size(), groups_.shards->rank());
+    if (piece.size() > 0) pieces.push_back(piece);
   }
   return pieces;
 }
 
-absl::Status GradientReducer::Complete(const Tensor& numbers) const {
+absl::Status GradientReducer::Complete(const Tensor& numbers) {
   const ActivityScope activity("all-reduce", "norm",
                                ActivityKind::kWaitsForOthers);
-  return groups_.shards->AllReduce(numbers, "norm").Wait();
+  const absl::Time start = absl::Now();
+  const absl::Status status = groups_.shards->AllReduce(numbers, "norm").Wait();
+  waited_ += absl::Now() - start;
+  return status;
 }
 
 absl::Status GradientReducer::AllGather(const Tensor& flat) {
@@ -278,8 +277,8 @@ absl::Status GradientReducer::AllGather(const Tensor& flat) {
   const absl::Time start = absl::Now();
   std::vector<Work> works;
   for (const Bucket& bucket : buckets_) {
-    works.push_back(groups_.shards->AllGather(
-        RangeOf(flat, bucket.begin, bucket.end), "all-gather"));
+    works.push_back(
+        groups_.shards->AllGather(bucket.range.Of(flat), "all-gather"));
   }
   for (const Work& work : works) NW_RETURN_IF_ERROR(work.Wait());
   waited_ += absl::Now() - start;

@@ -49,7 +49,7 @@ class GradientReducer {
   struct Options {
     int lanes = 1;  // Of a step, over all ranks; a power of two, like the
                     // number of ranks, which divides it.
-    int64_t bucket_elements = int64_t{25} << 18;
+    int64_t bucket_elements = int64_t{25} << 18;  // 25 MiB of f32.
     ReducedGradients result = ReducedGradients::kWhole;
   };
 
@@ -90,13 +90,13 @@ class GradientReducer {
   std::vector<FlatRange> pieces() const;
 
   // Adds up numbers over ranks, for all, each of which but one are zero.
-  absl::Status Complete(const Tensor& numbers) const;
+  absl::Status Complete(const Tensor& numbers);
 
   // Makes `flat`, of the size of the parameters, whole on every rank, each of
   // which has its own pieces.
   absl::Status AllGather(const Tensor& flat);
 
-  // Time for which Finish and AllGather have waited for others.
+  // Time for which others were waited for.
   absl::Duration waited() const { return waited_; }
 
  private:
@@ -106,10 +106,9 @@ class GradientReducer {
     Tensor gradients;  // Flat, or the pieces one after the other.
   };
 
-  // Elements [begin, end) of the gradients.
+  // A part of the gradients that is sent at once.
   struct Bucket {
-    int64_t begin;
-    int64_t end;
+    FlatRange range;
     int unfinished = 0;  // Parameters whose gradients are to come.
   };
 

@@ -71,7 +71,10 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
   const int64_t bucket = 4 * BucketElements(config);
   const layers::MatrixSizes matrices = layers::LargestMatrices(model);
   if (sharding >= OPTIMIZER) memory.moments /= shards;
-  if (sharding >= GRADIENTS) {
+  // A GPU keeps the memory that it need not have.
+  const bool gives_back =
+      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
+  if (sharding >= GRADIENTS && gives_back) {
     const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
     const int64_t largest = 4 * matrices.largest;
     // Sums over lanes wait as pieces, while backward makes a whole gradient,
@@ -87,7 +90,7 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
           int64_t{4} * model.vocab_size() * model.hidden_size();
     }
   }
-  if (sharding >= PARAMETERS) {
+  if (sharding >= PARAMETERS && gives_back) {
     const int64_t width = ComputeDTypeOf(config) == DType::kBF16 ? 2 : 4;
     memory.weights =
         std::min(memory.weights,
@@ -140,9 +143,7 @@ ShardedTensors Learner::Weights() const {
   }
   Moment weights{"", {}};
   for (const FlatRange& piece : reducer_->pieces()) {
-    weights.parts.push_back(
-        {piece.begin,
-         parameters_->values().View(piece.begin, {piece.end - piece.begin})});
+    weights.parts.push_back({piece.begin, piece.Of(parameters_->values())});
   }
   return ShardedTensors(*parameters_, {std::move(weights)}, reducer_->buckets(),
                         groups_);
@@ -154,6 +155,11 @@ ShardedTensors Learner::Moments() const {
   }
   return ShardedTensors(*parameters_, optimizer_->Moments(),
                         reducer_->buckets(), groups_);
+}
+
+absl::Duration Learner::waited() const {
+  return reducer_->waited() +
+         (shards_ == nullptr ? absl::ZeroDuration() : shards_->waited());
 }
 
 absl::Status Learner::status() const {
@@ -281,8 +287,7 @@ absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
   Tensor squares =
       Zeros({(flat.numel() + chunk - 1) / chunk}, DType::kF64, flat.device());
   for (const FlatRange& piece : reducer_->pieces()) {
-    const Tensor mine =
-        SquaresOf(flat.View(piece.begin, {piece.end - piece.begin}));
+    const Tensor mine = SquaresOf(piece.Of(flat));
     Tensor place = squares.View(piece.begin / chunk, {mine.numel()});
     kernels::copy(mine, &place);
   }

@@ -60,10 +60,10 @@ class Learner {
   absl::Status ResumeAt(int64_t step, uint64_t next_sequence);
 
   // One step on the sequences that come next. Error: loss or gradients are not
-  // finite, on all ranks alike, or another rank is gone; weights and moments
-  // are then as before. In a trace, the step and
-  // its phases (data, forward, backward, reduce, update) are spans of category
-  // "step".
+  // finite, on all ranks alike, and weights and moments are as before; or
+  // another rank is gone, and this learner is of no more use. In a trace, the
+  // step and its phases (data, forward, backward, reduce, update) are spans of
+  // category "step".
   absl::StatusOr<StepResult> Step(const BatchReader& read);
 
   int64_t step() const { return step_; }  // Steps done.
@@ -87,7 +87,8 @@ class Learner {
   bool has_whole_weights() const { return shards_ == nullptr; }
   absl::Status status() const;
 
-  const GradientReducer& reducer() const { return *reducer_; }
+  // Time for which steps have waited for other ranks.
+  absl::Duration waited() const;
 
  private:
   Learner(const TrainConfig& config, const ModelConfig& model, Device device,

@@ -1,12 +1,13 @@
 #include "distributed/place.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "autograd/base/directory.h"
 #include "autograd/base/status.h"
 
 namespace nextword {
@@ -89,12 +90,23 @@ std::map<std::string, std::string> GpuVariables(
 }
 
 std::vector<std::string> VisibleGpus(const Environment& environment) {
-  if (const auto visible = environment("CUDA_VISIBLE_DEVICES")) {
-    return absl::StrSplit(*visible, ',', absl::SkipWhitespace());
-  }
   std::vector<std::string> gpus;
-  while (access(absl::StrCat("/dev/nvidia", gpus.size()).c_str(), F_OK) == 0) {
-    gpus.push_back(absl::StrCat(gpus.size()));
+  if (const auto visible = environment("CUDA_VISIBLE_DEVICES")) {
+    for (absl::string_view gpu :
+         absl::StrSplit(*visible, ',', absl::SkipWhitespace())) {
+      gpus.emplace_back(absl::StripAsciiWhitespace(gpu));
+    }
+    return gpus;
+  }
+  // CUDA numbers those that it sees, whatever their names.
+  const auto names = ListDirectory("/dev");
+  if (!names.ok()) return gpus;
+  for (absl::string_view name : *names) {
+    int number;
+    if (absl::ConsumePrefix(&name, "nvidia") &&
+        absl::SimpleAtoi(name, &number)) {
+      gpus.push_back(absl::StrCat(gpus.size()));
+    }
   }
   return gpus;
 }

@@ -69,8 +69,8 @@ class SafetensorsFile {
   absl::Status Check(const std::string& name, DType dtype,
                      const Shape& shape) const;
 
-  // Copies the elements of `name` into `into`, a CPU tensor whose dtype and
-  // shape must be the file's.
+  // Copies the elements of `name` into `into`, whose dtype and shape must be
+  // the file's.
   absl::Status Read(const std::string& name, Tensor* into) const;
 
   // Copies the elements of `name` from number `first` on, as many as the flat

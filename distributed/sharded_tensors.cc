@@ -7,18 +7,14 @@
 #include "autograd/base/check.h"
 #include "autograd/base/status.h"
 #include "autograd/kernels/kernels.h"
+#include "distributed/rendezvous/activity.h"
 
 namespace nextword {
 namespace {
 
-// What two ranges have in common; may be empty.
-FlatRange Overlap(const FlatRange& a, const FlatRange& b) {
-  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
-}
-
 // Elements `range` of a tensor that begins at `begin` of the flat buffer.
 Tensor PartOf(const Tensor& tensor, int64_t begin, const FlatRange& range) {
-  return tensor.View(range.begin - begin, {range.end - range.begin});
+  return tensor.View(range.begin - begin, {range.size()});
 }
 
 FlatRange RangeOf(const Moment::Part& part) {
@@ -28,10 +24,6 @@ FlatRange RangeOf(const Moment::Part& part) {
 std::string NameOf(const Moment& moment, const Parameters::Entry& entry) {
   return moment.name.empty() ? entry.name
                              : absl::StrCat(moment.name, ".", entry.name);
-}
-
-FlatRange RangeOf(const Parameters::Entry& entry) {
-  return {entry.offset, entry.offset + entry.numel()};
 }
 
 }  // namespace
@@ -63,16 +55,17 @@ absl::Status ShardedTensors::Gather(size_t moment, size_t bucket) {
     return absl::OkStatus();
   }
   const FlatRange range = buckets_[bucket];
-  window_ = Empty({range.end - range.begin}, DType::kF32,
-                  parameters_->values().device());
+  window_ = Empty({range.size()}, DType::kF32, parameters_->values().device());
   moment_ = moment;
   bucket_ = bucket;
   for (const Moment::Part& part : moments_[moment].parts) {
     const FlatRange mine = Overlap(RangeOf(part), range);
-    if (mine.begin >= mine.end) continue;
+    if (mine.size() == 0) continue;
     Tensor to = PartOf(window_, range.begin, mine);
     kernels::copy(PartOf(part.values, part.begin, mine), &to);
   }
+  const ActivityScope activity("all-gather", "save",
+                               ActivityKind::kWaitsForOthers);
   return groups_.shards->AllGather(window_, "save").Wait();
 }
 
@@ -88,11 +81,11 @@ absl::Status ShardedTensors::Write(const NamedTensor& tensor,
   NW_CHECK(found != index_.end()) << tensor.name;
   const size_t index = found->second;
   const size_t entries = parameters_->entries().size();
-  const FlatRange wanted = RangeOf(parameters_->entries()[index % entries]);
+  const FlatRange wanted = parameters_->entries()[index % entries].range();
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     const FlatRange range = buckets_[bucket];
     const FlatRange part = Overlap(wanted, range);
-    if (part.begin >= part.end) continue;
+    if (part.size() == 0) continue;
     NW_RETURN_IF_ERROR(Gather(index / entries, bucket));
     NW_RETURN_IF_ERROR(hand_over(PartOf(window_, range.begin, part)));
   }
@@ -119,13 +112,20 @@ absl::Status ShardedTensors::Restore(const ElementReader& read) {
   return absl::OkStatus();
 }
 
+// What the lead has, to all.
+absl::Status ShardedTensors::Spread(const Tensor& flat) {
+  const ActivityScope activity("broadcast", "restore",
+                               ActivityKind::kWaitsForOthers);
+  return groups_.all->Broadcast(flat, 0, "restore").Wait();
+}
+
 absl::Status ShardedTensors::RestoreWhole(const ElementReader& read) {
   for (const NamedTensor& named : tensors_) {
     Tensor flat = named.tensor.Reshape({named.tensor.numel()});
     if (groups_.all->rank() == 0) {
       NW_RETURN_IF_ERROR(read(named.name, 0, &flat));
     }
-    NW_RETURN_IF_ERROR(groups_.all->Broadcast(flat, 0, "restore").Wait());
+    NW_RETURN_IF_ERROR(Spread(flat));
   }
   return absl::OkStatus();
 }
@@ -133,19 +133,19 @@ absl::Status ShardedTensors::RestoreWhole(const ElementReader& read) {
 absl::Status ShardedTensors::RestoreBucket(const ElementReader& read,
                                            const Moment& moment,
                                            const FlatRange& bucket) {
-  const Tensor window = Empty({bucket.end - bucket.begin}, DType::kF32,
-                              parameters_->values().device());
+  const Tensor window =
+      Empty({bucket.size()}, DType::kF32, parameters_->values().device());
   for (const Parameters::Entry& entry : parameters_->entries()) {
-    const FlatRange part = Overlap(RangeOf(entry), bucket);
-    if (groups_.all->rank() != 0 || part.begin >= part.end) continue;
+    const FlatRange part = Overlap(entry.range(), bucket);
+    if (groups_.all->rank() != 0 || part.size() == 0) continue;
     Tensor elements = PartOf(window, bucket.begin, part);
     NW_RETURN_IF_ERROR(
         read(NameOf(moment, entry), part.begin - entry.offset, &elements));
   }
-  NW_RETURN_IF_ERROR(groups_.all->Broadcast(window, 0, "restore").Wait());
+  NW_RETURN_IF_ERROR(Spread(window));
   for (const Moment::Part& part : moment.parts) {
     const FlatRange mine = Overlap(RangeOf(part), bucket);
-    if (mine.begin >= mine.end) continue;
+    if (mine.size() == 0) continue;
     Tensor values = PartOf(part.values, part.begin, mine);
     kernels::copy(PartOf(window, bucket.begin, mine), &values);
   }

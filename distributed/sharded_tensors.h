@@ -51,6 +51,7 @@ class ShardedTensors {
  private:
   // Bucket `bucket` of moment `moment`, whole, on all ranks.
   absl::Status Gather(size_t moment, size_t bucket);
+  absl::Status Spread(const Tensor& flat);
   absl::Status RestoreWhole(const ElementReader& read);
   absl::Status RestoreBucket(const ElementReader& read, const Moment& moment,
                              const FlatRange& bucket);

@@ -26,7 +26,6 @@
 #include "distributed/versions.h"
 #include "layers/generator.h"
 #include "layers/model_cost.h"
-#include "optim/clip.h"
 
 namespace nextword {
 

@@ -4,35 +4,11 @@
 #include <iterator>
 #include <utility>
 
-#include "autograd/base/status.h"
+#include "absl/time/clock.h"
+#include "distributed/bucket_pieces.h"
 #include "distributed/rendezvous/activity.h"
 
 namespace nextword {
-namespace {
-
-// What two ranges have in common; not below 0 elements.
-FlatRange Overlap(const FlatRange& a, const FlatRange& b) {
-  const int64_t begin = std::max(a.begin, b.begin);
-  return {begin, std::max(begin, std::min(a.end, b.end))};
-}
-
-int64_t Size(const FlatRange& range) { return range.end - range.begin; }
-
-FlatRange RangeOf(const Parameters::Entry& entry) {
-  return {entry.offset, entry.offset + entry.numel()};
-}
-
-Tensor ViewOf(const Tensor& flat, const FlatRange& range) {
-  return flat.View(range.begin, {Size(range)});
-}
-
-FlatRange PieceOfBucket(const FlatRange& bucket, int world_size, int rank) {
-  const Piece piece = PieceOf(Size(bucket), world_size, rank);
-  return {bucket.begin + piece.begin, bucket.begin + piece.end};
-}
-
-}  // namespace
-
 WeightShards::WeightShards(std::vector<FlatRange> buckets,
                            Parameters* parameters, Communicator* communicator)
     : buckets_(std::move(buckets)),
@@ -53,6 +29,7 @@ const Tensor& WeightShards::FlatOf(const Parameters::Entry& entry) const {
 }
 
 absl::Status WeightShards::Share() {
+  const absl::Time start = absl::Now();
   shared_ = true;
   for (Fetched& fetched : fetched_) {
     Wait(&fetched);
@@ -64,26 +41,29 @@ absl::Status WeightShards::Share() {
     if (entry.is_matrix()) continue;
     for (Work& work : Start(entry)) works.push_back(std::move(work));
   }
+  const ActivityScope activity("all-gather", "vectors",
+                               ActivityKind::kWaitsForOthers);
   for (const Work& work : works) {
     if (status_.ok()) status_ = work.Wait();
   }
+  waited_ += absl::Now() - start;
   return status_;
 }
 
 void WeightShards::Discard(const Parameters::Entry& entry) {
   for (const FlatRange& bucket : buckets_) {
-    const FlatRange part = Overlap(RangeOf(entry), bucket);
-    if (Size(part) == 0) continue;
-    const FlatRange mine =
-        Overlap(part, PieceOfBucket(bucket, communicator_->world_size(),
-                                    communicator_->rank()));
+    const FlatRange part = Overlap(entry.range(), bucket);
+    if (part.size() == 0) continue;
+    const FlatRange mine = Overlap(
+        part,
+        PieceOf(bucket, communicator_->world_size(), communicator_->rank()));
     const Tensor& flat = FlatOf(entry);
-    if (Size(mine) == 0) {
-      nextword::Discard(ViewOf(flat, part));
+    if (mine.size() == 0) {
+      nextword::Discard(part.Of(flat));
       continue;
     }
-    nextword::Discard(ViewOf(flat, {part.begin, mine.begin}));
-    nextword::Discard(ViewOf(flat, {mine.end, part.end}));
+    nextword::Discard(FlatRange{part.begin, mine.begin}.Of(flat));
+    nextword::Discard(FlatRange{mine.end, part.end}.Of(flat));
   }
 }
 
@@ -93,21 +73,16 @@ void WeightShards::BeginStep() {
 }
 
 void WeightShards::Use(size_t entry) {
-  // Most uses follow one of the same.
+  // An op's several uses of a matrix are one.
   if (!fetched_.empty() && fetched_.front().entry == entry) return;
   uses_.push_back(entry);
   Fetch(entry);
   Wait(&fetched_.front());
-  if (const std::optional<size_t> next = NextUse(entry)) {
-    Fetch(*next);
-    // It is not used yet: the one in use stays the first.
-    std::swap(*fetched_.begin(), *std::next(fetched_.begin()));
-  }
-  while (fetched_.size() > kMatrices) {
-    Wait(&fetched_.back());
-    Discard(parameters_->entries()[fetched_.back().entry]);
-    fetched_.pop_back();
-  }
+  const std::optional<size_t> next = NextUse(entry);
+  if (!next.has_value() || *next == entry) return;
+  Fetch(*next);
+  // It is not used yet: the one in use stays the first.
+  std::swap(*fetched_.begin(), *std::next(fetched_.begin()));
 }
 
 // What followed this use in the step before.
@@ -129,20 +104,27 @@ void WeightShards::Fetch(size_t entry) {
     fetched_.splice(fetched_.begin(), fetched_, found);
     return;
   }
+  // Room for it first.
+  while (fetched_.size() >= kMatrices) {
+    Wait(&fetched_.back());
+    Discard(parameters_->entries()[fetched_.back().entry]);
+    fetched_.pop_back();
+  }
   fetched_.push_front({entry, Start(parameters_->entries()[entry])});
 }
 
 std::vector<Work> WeightShards::Start(const Parameters::Entry& entry) {
   std::vector<Work> works;
   for (const FlatRange& bucket : buckets_) {
-    const FlatRange part = Overlap(RangeOf(entry), bucket);
-    if (Size(part) == 0) continue;
+    const FlatRange part = Overlap(entry.range(), bucket);
+    if (part.size() == 0) continue;
     std::vector<int64_t> sizes;
     for (int rank = 0; rank < communicator_->world_size(); ++rank) {
-      sizes.push_back(Size(Overlap(
-          part, PieceOfBucket(bucket, communicator_->world_size(), rank))));
+      sizes.push_back(
+          Overlap(part, PieceOf(bucket, communicator_->world_size(), rank))
+              .size());
     }
-    works.push_back(communicator_->AllGather(ViewOf(FlatOf(entry), part),
+    works.push_back(communicator_->AllGather(part.Of(FlatOf(entry)),
                                              std::move(sizes), "all-gather"));
   }
   return works;
@@ -153,9 +135,11 @@ void WeightShards::Wait(Fetched* fetched) {
   const ActivityScope activity("all-gather",
                                parameters_->entries()[fetched->entry].name,
                                ActivityKind::kWaitsForOthers);
+  const absl::Time start = absl::Now();
   for (const Work& work : std::exchange(fetched->on_the_way, {})) {
     if (status_.ok()) status_ = work.Wait();
   }
+  waited_ += absl::Now() - start;
 }
 
 }  // namespace nextword

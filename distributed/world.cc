@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "autograd/base/directory.h"
 #include "autograd/base/file.h"
 #include "autograd/base/hash.h"
 #include "autograd/base/status.h"
@@ -39,7 +40,8 @@ class WorldOfOne : public World {
 // Leaves the last events in the run's folder, for whoever looks into a failure.
 void WriteEvents(const std::string& run_dir, int rank,
                  const std::string& sentence) {
-  if (run_dir.empty()) return;
+  // A run that is refused before it begins leaves nothing behind.
+  if (run_dir.empty() || !IsDirectory(run_dir)) return;
   const std::string folder = absl::StrCat(run_dir, "/events");
   if (!MakeDirectories(folder).ok()) return;
   std::string text;
@@ -68,11 +70,15 @@ class ConnectedWorld : public World {
   }
 
   RankGroups groups() override {
-    return {all_.get(), shards_ == nullptr ? all_.get() : shards_.get()};
+    if (shards_ != nullptr) return {all_.get(), shards_.get()};
+    const int shards = ShardRanks(distributed_, place_.world_size);
+    return {all_.get(), shards == 1 ? Alone() : all_.get()};
   }
 
   absl::Status Leave(absl::Status outcome) override {
     if (outcome.ok()) {
+      // Whoever closes its connections may cut off what others still read.
+      NW_RETURN_IF_ERROR(all_->Barrier("leave"));
       NW_RETURN_IF_ERROR(client_->Leave());
       // Not before the others have left, too.
       return coordinator_ == nullptr ? outcome : coordinator_->Wait();
@@ -97,11 +103,13 @@ class ConnectedWorld : public World {
   absl::Status Meet(const TrainConfig& config) {
     const ActivityScope activity("start");
     if (place_.hosts_coordinator) {
-      NW_ASSIGN_OR_RETURN(coordinator_,
-                          Coordinator::Start({.listen = place_.coordinator,
-                                              .world_size = place_.world_size,
-                                              .run_id = place_.run_id,
-                                              .token = place_.token}));
+      NW_ASSIGN_OR_RETURN(
+          coordinator_,
+          Coordinator::Start({.listen = place_.coordinator,
+                              .world_size = place_.world_size,
+                              .run_id = place_.run_id,
+                              .token = place_.token,
+                              .phase_deadlines = DefaultPhaseDeadlines()}));
     }
     RendezvousClient::Options options;
     options.address = place_.coordinator;
@@ -160,8 +168,12 @@ class ConnectedWorld : public World {
   // From any thread: every checkpoint is complete or not there, whenever its
   // writer ends.
   [[noreturn]] void End(absl::string_view sentence) const {
-    std::fprintf(stderr, "nextword: %s\n", std::string(sentence).c_str());
-    std::fflush(nullptr);
+    // Not through stdio, whose locks a thread may hold that waits in a write.
+    const std::string line = absl::StrCat("nextword: ", sentence, "\n");
+    alarm(5);
+    if (write(STDERR_FILENO, line.data(), line.size()) < 0) {
+      // Nobody listens.
+    }
     _exit(kAbortedExitCode);
   }
 

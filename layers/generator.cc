@@ -10,7 +10,7 @@ namespace {
 
 // Room for a whole context, with the dtype and the place of the weights.
 KvCache MakeCache(const Transformer& model) {
-  const Tensor weight = model.NamedParameters().front().variable.value();
+  const Variable weight = model.NamedParameters().front().variable;
   return KvCache(model.config(), 1, model.config().context_length(),
                  weight.dtype(), weight.device());
 }

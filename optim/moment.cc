@@ -17,25 +17,23 @@ std::vector<UpdateRange> UpdateRanges(const Parameters& parameters,
         whole.back().matrices == entry.is_matrix()) {
       whole.back().end = end;
     } else {
-      whole.push_back({entry.offset, end, entry.is_matrix(), 0});
+      whole.push_back({entry.range(), entry.is_matrix(), 0});
     }
   }
   std::vector<UpdateRange> ranges;
   int64_t packed = 0;
-  const auto add = [&](UpdateRange range, int64_t begin, int64_t end) {
-    range.begin = std::max(range.begin, begin);
-    range.end = std::min(range.end, end);
-    if (range.size() <= 0) return;
-    range.packed_begin = packed;
+  const auto add = [&](const UpdateRange& of, const FlatRange& piece) {
+    const UpdateRange range{Overlap(of, piece), of.matrices, packed};
+    if (range.size() == 0) return;
     packed += range.size();
     ranges.push_back(range);
   };
   for (const UpdateRange& range : whole) {
     if (!pieces.has_value()) {
-      add(range, range.begin, range.end);
+      add(range, range);
       continue;
     }
-    for (const FlatRange& piece : *pieces) add(range, piece.begin, piece.end);
+    for (const FlatRange& piece : *pieces) add(range, piece);
   }
   return ranges;
 }

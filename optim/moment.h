@@ -16,14 +16,11 @@ namespace nextword {
 
 // Elements [begin, end) of the flat buffers, all of matrices or all of vectors
 // (biases and norms). Weight decay is for matrices, and so are narrow copies.
-struct UpdateRange {
-  int64_t begin, end;
+struct UpdateRange : FlatRange {
   bool matrices;
   // Where it begins in a buffer that has nothing but the ranges.
   int64_t packed_begin;
 
-  int64_t size() const { return end - begin; }
-  Tensor Of(const Tensor& flat) const { return flat.View(begin, {size()}); }
   Tensor OfPacked(const Tensor& packed) const {
     return packed.View(packed_begin, {size()});
   }

@@ -193,6 +193,21 @@ TEST(AbortSentence, WhoWaitsIsNotToBlame) {
             "3");
 }
 
+TEST(AbortSentence, OthersWaitForWhatMayTakeAnyTime) {
+  TestJob job(2, WithDeadlines({{"data open", absl::ZeroDuration()}},
+                               absl::Seconds(30)));
+  ASSERT_TRUE(job.JoinAll().ok());
+  job.Do(0, "comparison", "corpus", -1, true);
+  job.Do(1, "data open");
+  job.Pass(absl::Hours(2));
+  EXPECT_EQ(job.LastNews(), "1 started");
+  job.Do(1, "forward");
+  job.Pass(absl::Seconds(31));
+  EXPECT_EQ(job.LastNews(),
+            "1 aborted: rank 1 on node-1 has been in forward for 10 s; rank 0 "
+            "waits in comparison of corpus");
+}
+
 TEST(AbortSentence, DeadlinesCountFromTheBeginning) {
   TestJob job(2, WithDeadlines({}, absl::Seconds(5)));
   ASSERT_TRUE(job.Join(0).ok());

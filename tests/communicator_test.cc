@@ -153,6 +153,24 @@ TEST(CommunicatorTest, RunsInOrderWhileTheCallerGoesOn) {
   });
 }
 
+// What nobody has waited for is finished all the same.
+TEST(CommunicatorTest, EndsAfterWhatIsUnderWay) {
+  std::vector<Tensor> data;
+  for (int rank = 0; rank < 4; ++rank) {
+    data.push_back(DataOf(rank, 60 * kPieceUnit));
+  }
+  InWorld(4, [&](Communicator* communicator) {
+    communicator->AllReduce(data[communicator->rank()], "sum");
+    communicator->Barrier("end").IgnoreError();
+    for (int i = 0; i < 5; ++i) {
+      communicator->AllGather(data[communicator->rank()], "gather");
+    }
+  });
+  for (const Tensor& each : data) {
+    EXPECT_THAT(each, HasBitsOf(SumOfTree(0, 4, 60 * kPieceUnit, DType::kF32)));
+  }
+}
+
 TEST(CommunicatorTest, SendsWhatARingSends) {
   constexpr int64_t kSize = 64 * kPieceUnit;
   for (const int ranks : {2, 4, 8}) {

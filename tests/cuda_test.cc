@@ -104,7 +104,8 @@ class CudaKernelTest : public CudaTest {
 
 TEST_F(CudaKernelTest, FillsAndConverts) {
   for (const int64_t n : {0, 1, 31, 1000, 100'003}) {
-    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI32}) {
+    for (const DType dtype :
+         {DType::kF32, DType::kBF16, DType::kI32, DType::kF64}) {
       Tensor x = Empty({n}, dtype, Device::Cuda());
       kernels::fill(&x, -3.0);
       Tensor wanted = Empty({n}, dtype);
@@ -115,6 +116,16 @@ TEST_F(CudaKernelTest, FillsAndConverts) {
     EXPECT_THAT(Cast(Copy(x), DType::kBF16), HasBitsOf(Cast(x, DType::kBF16)));
     EXPECT_THAT(Clone(Copy(x)), HasBitsOf(x));
   }
+}
+
+TEST_F(CudaKernelTest, AccumulatesDoubles) {
+  const Tensor x = RandomNormal({1001}, 1);
+  Tensor y = RandomNormal({1001}, 2);
+  kernels::scale(Clone(y), 1e-9 / 3, &y);
+  Tensor on_gpu = Copy(y);
+  kernels::accumulate(x, &y);
+  kernels::accumulate(Copy(x), &on_gpu);
+  EXPECT_THAT(on_gpu, HasBitsOf(y));
 }
 
 TEST_F(CudaKernelTest, Accumulates) {

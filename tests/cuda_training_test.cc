@@ -95,8 +95,8 @@ class CudaTrainingTest : public testing::TestWithParam<bool> {
 TEST_P(CudaTrainingTest, LossesAreThoseOfTheCpu) {
   const auto cpu = NewLearner(Model(), CPU);
   const auto gpu = NewLearner(Model(), CUDA);
-  cpu->Initialize();
-  gpu->Initialize();
+  NW_CHECK_OK(cpu->Initialize());
+  NW_CHECK_OK(gpu->Initialize());
   EXPECT_EQ(gpu->model().device(), Device::Cuda());
   const std::vector<double> wanted = Train(kSteps, cpu.get());
   const std::vector<double> got = Train(kSteps, gpu.get());
@@ -110,7 +110,7 @@ TEST_P(CudaTrainingTest, GoesOnOnTheOtherDevice) {
   for (const auto& [first, second] :
        {std::pair{CPU, CUDA}, std::pair{CUDA, CPU}}) {
     const auto whole = NewLearner(Model(), first);
-    whole->Initialize();
+    NW_CHECK_OK(whole->Initialize());
     Train(5, whole.get());
     const auto other = NewLearner(Model(), second);
     Continue(*whole, other.get());

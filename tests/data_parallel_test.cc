@@ -83,6 +83,35 @@ TEST_F(DataParallelTest, TheSameFilesAtAnyNumberOfRanks) {
   ExpectSameFiles("changed");
 }
 
+// Where nodes of two ranks divide everything within a node; and the trace of a
+// job is that of its first rank.
+TEST_F(DataParallelTest, ShardsWithinNodes) {
+  const Outcome one = Nextword(Train(Overrides("one", kSteps)));
+  ASSERT_EQ(one.exit_code, 0) << one.errors;
+  Arguments overrides = Overrides("four", kSteps);
+  overrides.push_back("distributed.sharding=PARAMETERS");
+  overrides.push_back("distributed.shard_ranks=2");
+  const Outcome outcome = Launch(4, Train(overrides, {"--profile", "2"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.errors;
+  ExpectSameFiles("four");
+  EXPECT_TRUE(ReadFile(Path("four/profile.json")).ok());
+
+  Arguments check = {"check", "--config", Path("config.textproto")};
+  for (const char* set :
+       {"model.vocab_size=300", "batch.lanes=8",
+        "distributed.sharding=GRADIENTS", "distributed.shard_ranks=4"}) {
+    check.insert(check.end(), {"--set", set});
+  }
+  EXPECT_EQ(Nextword(check).exit_code, 0);
+  check.insert(check.end(), {"--ranks", "8"});
+  EXPECT_EQ(Nextword(check).exit_code, 0);
+  check.back() = "2";
+  const Outcome refused = Nextword(check);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.errors,
+              HasSubstr("distributed.shard_ranks: is 4, and the job has 2"));
+}
+
 TEST_F(DataParallelTest, RefusesRanksThatTheLanesDoNotDivide) {
   Arguments overrides = Overrides("run", kSteps);
   overrides.push_back("batch.lanes=2");

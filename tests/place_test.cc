@@ -119,7 +119,7 @@ TEST(PlaceTest, RanksTakeTheGpusOfTheirMachineInTurn) {
   place.local_world_size = 1;
   EXPECT_THAT(GpuVariables(place, {"0", "1"}), IsEmpty());
   EXPECT_THAT(VisibleGpus([](const std::string&) { return "3, 1"; }),
-              ElementsAre("3", " 1"));
+              ElementsAre("3", "1"));
 }
 
 }  // namespace

@@ -338,6 +338,8 @@ TEST_F(TrainerTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
       {"optimizer.kind=SGD"},
       {"compute_dtype=BF16"},
       {"model.recompute=true"},
+      {"model.tied_embeddings=false", "model.position=LEARNED",
+       "model.norm=LAYER_NORM", "model.activation=GELU", "model.bias=true"},
       {"batch.micro_batches=1", "batch.lanes=8"}};
   int number = 0;
   for (std::vector<std::string> overrides : kinds) {

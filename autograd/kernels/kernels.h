@@ -46,6 +46,7 @@ struct AdamWParams {
   int64_t step;         // Counts from 1, for the bias correction.
 };
 
+// Of sum_squares. Norms depend on it, and so do the pieces of ranks.
 inline constexpr int64_t kSquaresChunk = 8192;
 
 #define NW_KERNEL(name, ...) \
@@ -82,7 +83,7 @@ NW_KERNEL(swiglu_grad, In x, In dy, Out dx);
 NW_KERNEL(dropout, In x, double p, RandomKey key, Out y);
 
 // Reductions.
-NW_KERNEL(sum_to, In x, Out y);       // Sums what broadcasting repeated.
+NW_KERNEL(sum_to, In x, Out y);  // Sums what broadcasting repeated.
 // Of chunks of kSquaresChunk elements; y f64 [ceil(n / kSquaresChunk)].
 NW_KERNEL(sum_squares, In x, Out y);
 NW_KERNEL(max_last, In x, Out y, Out index);     // [R, C] -> [R], i32 [R]

@@ -52,18 +52,17 @@ absl::Status Work::Wait() const {
   return state_->status;
 }
 
-bool Work::IsDone() const { return state_->done.HasBeenNotified(); }
-
 // A thread that runs one task after the other.
 struct Communicator::Queue {
   Queue() : thread([this] { Run(); }) {}
 
-  ~Queue() {
+  // Waits for what was pushed before.
+  void Close() {
     {
       const absl::MutexLock lock(&mutex);
       closed = true;
     }
-    thread.join();
+    if (thread.joinable()) thread.join();
   }
 
   void Push(std::function<void()> task) {
@@ -105,9 +104,11 @@ Communicator::Communicator(int rank, int world_size)
   if (world_size > 1) queue_ = std::make_unique<Queue>();
 }
 
-Communicator::~Communicator() = default;
+Communicator::~Communicator() { Finish(); }
 
-void Communicator::Finish() { queue_.reset(); }
+void Communicator::Finish() {
+  if (queue_ != nullptr) queue_->Close();
+}
 
 Work Communicator::Start(const char* name, std::function<absl::Status()> run) {
   if (queue_ == nullptr) return Work(absl::OkStatus());

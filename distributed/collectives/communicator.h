@@ -37,7 +37,6 @@ class Work {
 
   // Until it is over. Error: what went wrong, with the operation's name.
   absl::Status Wait() const;
-  bool IsDone() const;
 
  private:
   friend class Communicator;
@@ -49,20 +48,22 @@ class Work {
 
 class Communicator {
  public:
-  // Waits for what is under way.
+  // Those of derived classes wait for what is under way (Finish).
   virtual ~Communicator();
 
   int rank() const { return rank_; }
   int world_size() const { return world_size_; }
 
-  // From now on, ReduceScatter adds up over `replicas` too: the ranks of other
+  // From now on, ReduceScatter adds up over `replicas` too, if this world has
+  // more than one rank: the ranks of other
   // worlds like this one that have this rank's number in theirs. They are
   // numbered so that this one's sums are subtrees of theirs.
   void AddReplicas(std::unique_ptr<Communicator> replicas);
 
   // In all of these, `data` is a flat tensor of any dtype that can be summed,
-  // on the communicator's device; it must live, and not be touched, until the
-  // work is over. `name` is a literal, for messages and traces.
+  // on the communicator's device (those of Broadcast and Gather may also be on
+  // the CPU); it must not be touched until the work is over. `name` is a
+  // literal, for messages and traces.
 
   // In place: all ranks then hold the sum over ranks. Sends what a ring does:
   // 2 (P - 1) / P of the data.

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/base/check.h"
 #include "gloo/allgather.h"
 #include "gloo/allgatherv.h"
 #include "gloo/alltoallv.h"

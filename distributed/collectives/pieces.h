@@ -22,7 +22,8 @@ struct Piece {
 inline constexpr int64_t kPieceUnit = kernels::kSquaresChunk;
 
 // Elements [0, numel) divided among `world_size` ranks, in the order of ranks:
-// all pieces of one size, but for the last ones, which may be short or empty.
+// all pieces of one size, but for the last ones, which may be short or empty:
+// with hundreds of ranks, buckets should have many units for each.
 inline Piece PieceOf(int64_t numel, int world_size, int rank) {
   const int64_t units = (numel + kPieceUnit - 1) / kPieceUnit;
   const int64_t size = (units + world_size - 1) / world_size * kPieceUnit;

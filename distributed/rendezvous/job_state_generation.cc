@@ -205,6 +205,13 @@ void JobState::CheckDeadlines(absl::Time now) {
     const absl::Duration most = options_.phase_deadlines.Of(member.doing.phase);
     if (most <= absl::ZeroDuration() || member.doing.duration < most) continue;
     const Member& culprit = WhoHoldsUp(members_, member);
+    if (options_.phase_deadlines.IsFree(culprit.doing.phase)) continue;
+    // Whoever has just begun something is not stuck; others may have waited
+    // long for what it did before.
+    if (&culprit != &member &&
+        culprit.doing.duration < options_.heartbeat_timeout) {
+      continue;
+    }
     Abort(SentenceOfDeadline(members_, culprit, now), now);
     return;
   }

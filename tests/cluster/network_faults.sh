@@ -37,7 +37,7 @@ done
 inside=(unshare --mount --net --pid --fork --kill-child --mount-proc)
 "${inside[@]}" true 2>/dev/null ||
   skip "the system lets nobody make namespaces (unshare)"
-"${inside[@]}" ip link add a type veth peer name b 2>/dev/null ||
+"${inside[@]}" ip link add name a type veth peer name b 2>/dev/null ||
   skip "the system has no pairs of network devices (veth)"
 
 temporary=$(mktemp -d)

@@ -2,7 +2,7 @@
 
   packet_forwarder.py NAMESPACE NAMESPACE
 
-Makes a TUN device `link` in each and passes packets on between them. Takes
+Makes a TUN device `cable` in each and passes packets on between them. Takes
 lines on standard input: `stall SECONDS` holds all packets back for so long,
 `rate BYTES` passes on so many a second in each direction (0: as many as come).
 Says `ready` on standard output. Ends with its standard input.
@@ -35,7 +35,7 @@ def open_device(namespace: str) -> int:
             raise OSError(number, os.strerror(number), file.name)
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(
-        device, TUNSETIFF, struct.pack("16sH22x", b"link", IFF_TUN | IFF_NO_PI)
+        device, TUNSETIFF, struct.pack("16sH22x", b"cable", IFF_TUN | IFF_NO_PI)
     )
     return device
 

@@ -112,7 +112,7 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   const int64_t calls_before = allocator.stats().system_calls;
   const int64_t sent_before = BytesSent(groups);
   const absl::Duration busy_before = Busy(groups);
-  const absl::Duration waited_before = learner->reducer().waited();
+  const absl::Duration waited_before = learner->waited();
   trace::Start();
   for (int64_t i = 0; i < options.steps; ++i) {
     NW_ASSIGN_OR_RETURN(const double seconds,
@@ -132,8 +132,7 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   measured.exchange_seconds =
       absl::ToDoubleSeconds(Busy(groups) - busy_before) / steps;
   measured.waited_seconds =
-      absl::ToDoubleSeconds(learner->reducer().waited() - waited_before) /
-      steps;
+      absl::ToDoubleSeconds(learner->waited() - waited_before) / steps;
   return measured;
 }
 

@@ -8,15 +8,6 @@
 #include "absl/time/time.h"
 
 namespace nextword {
-namespace {
-
-// A phase that nobody has given a time for. Long: a rank that loads, saves or
-// evaluates is busy, and to interrupt it is worse than to wait for one that
-// hangs.
-constexpr absl::Duration kPhaseTimeout = absl::Minutes(30);
-
-}  // namespace
-
 void CoordinatorOptions::AddTo(CLI::App& command) {
   command
       .add_option("--heartbeat-timeout", heartbeat_timeout,
@@ -34,7 +25,8 @@ void CoordinatorOptions::AddTo(CLI::App& command) {
       .add_option("--phase-timeout", phase_timeouts,
                   "A rank that stays in one phase (data read, all-reduce, ...) "
                   "for longer counts as stuck: of all phases, 1800 if not "
-                  "given, or of one; 0 for never; may be repeated")
+                  "given, or of one; 0 for never, as for data open, which "
+                  "may tokenize; may be repeated")
       ->type_name("[PHASE=]SECONDS")
       ->allow_extra_args(false);
   CLI::Option* const certificate =
@@ -69,7 +61,7 @@ absl::StatusOr<Coordinator::Options> CoordinatorOptions::Resolve() const {
   options.start_timeout = absl::Seconds(start_timeout);
   options.tls_certificate_file = tls_certificate;
   options.tls_key_file = tls_key;
-  options.phase_deadlines.others = kPhaseTimeout;
+  options.phase_deadlines = DefaultPhaseDeadlines();
   for (const std::string& timeout : phase_timeouts) {
     const absl::string_view text = timeout;
     const size_t equals = text.rfind('=');

@@ -24,7 +24,7 @@ absl::Status TrainAsRank(const Options& options, const TrainConfig& config,
                          const RankGroups& groups) {
   NW_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(config, options.resume, groups));
-  if (options.profiled_steps > 0) {
+  if (options.profiled_steps > 0 && groups.all->rank() == 0) {
     trainer->Profile(options.profiled_steps, options.profile_path);
   }
   return trainer->Run();
@@ -58,8 +58,8 @@ void AddTrainCommand(CLI::App& app, absl::Status* status) {
   CLI::Option* const profile =
       command
           ->add_option("--profile", options->profiled_steps,
-                       "Trace this many steps, after the first two, into a "
-                       "file for Perfetto or chrome://tracing")
+                       "Trace this many steps of rank 0, after the first two, "
+                       "into a file for Perfetto or chrome://tracing")
           ->type_name("STEPS")
           ->check(CLI::Range(1, 1'000'000));
   command

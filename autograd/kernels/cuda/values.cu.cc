@@ -20,6 +20,7 @@ void Fill(Out y, double value) {
   if (y->dtype() == DType::kI32) {
     return FillAs(y, static_cast<int32_t>(value));
   }
+  if (y->dtype() == DType::kF64) return FillAs(y, value);
   DispatchF32OrBf16(y->dtype(), "fill", [&](auto tag) {
     FillAs(y, static_cast<decltype(tag)>(static_cast<float>(value)));
   });
@@ -55,7 +56,18 @@ __global__ void AccumulateKernel(int64_t n, const T* x, U* y) {
   });
 }
 
+// Of sums that are kept in double, such as those of squares.
+__global__ void AccumulateDoubleKernel(int64_t n, const double* x, double* y) {
+  ForEachItem(n, [=](int64_t i) { y[i] += x[i]; });
+}
+
 void Accumulate(In x, Out y) {
+  if (x.dtype() == DType::kF64 && y->dtype() == DType::kF64) {
+    Launch(y->device(), GridForItems(x.numel(), y->device()),
+           AccumulateDoubleKernel, x.numel(), x.data<double>(),
+           y->data<double>());
+    return;
+  }
   DispatchF32OrBf16(x.dtype(), "accumulate", [&](auto from) {
     DispatchF32OrBf16(y->dtype(), "accumulate", [&](auto to) {
       using T = decltype(from);
