@@ -74,18 +74,23 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
   // A GPU keeps the memory that it need not have.
   const bool gives_back =
       DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
-  if (sharding >= GRADIENTS && gives_back) {
+  if (sharding >= OPTIMIZER && gives_back) {
     const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
     const int64_t largest = 4 * matrices.largest;
-    // Sums over lanes wait as pieces, while backward makes a whole gradient,
-    // whose buckets go as it fills them.
-    memory.gradients = (GradientReducer::Buffers(lanes) - 1) * all / shards;
-    if (config.batch().micro_batches() > 1) {
-      memory.gradients += all;
-    } else {
-      memory.gradients +=
-          std::min(all, (all - largest) / shards + largest + 2 * bucket);
-      // The loss keeps a gradient of the head, which is gone by then.
+    // Of a gradient that backward makes at once, buckets go as they are filled.
+    const bool at_once = config.batch().micro_batches() == 1;
+    const int64_t filling =
+        at_once ? std::min(all, (all - largest) / shards + largest + 2 * bucket)
+                : all;
+    if (sharding >= GRADIENTS) {
+      // Sums over lanes wait as pieces.
+      memory.gradients =
+          (GradientReducer::Buffers(lanes) - 1) * all / shards + filling;
+    } else if (lanes == 1) {
+      memory.gradients = filling;
+    }
+    // The loss keeps a gradient of the head, which is gone by then.
+    if (sharding >= GRADIENTS && at_once) {
       memory.activations -=
           int64_t{4} * model.vocab_size() * model.hidden_size();
     }
