@@ -345,7 +345,7 @@ TEST_F(TrainerTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
   for (std::vector<std::string> overrides : kinds) {
     const std::string one = absl::StrCat("one", ++number);
     ASSERT_TRUE(Run(Config(one, overrides)).ok());
-    for (const char* sharding : {"OPTIMIZER", "GRADIENTS", "PARAMETERS"}) {
+    for (const char* sharding : {"OPTIMIZER", "PARAMETERS"}) {
       overrides.push_back(absl::StrCat("distributed.sharding=", sharding));
       const std::string two = absl::StrCat("two", number, sharding);
       RunInWorld(2, Config(two, overrides));
