@@ -121,6 +121,15 @@ TEST_F(DataParallelTest, RefusesRanksThatTheLanesDoNotDivide) {
               AllOf(HasSubstr("batch.lanes: is 2, and the job has 4 ranks")));
 }
 
+TEST_F(DataParallelTest, SaysWhereTheSeparatorIsMissing) {
+  Arguments arguments = {"launch", "--nproc", "2"};
+  const Arguments train = Train({Text()});
+  arguments.insert(arguments.end(), train.begin(), train.end());
+  const Outcome outcome = Nextword(arguments);
+  EXPECT_GT(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.errors, HasSubstr("launch wants -- before what it runs"));
+}
+
 #ifndef __SANITIZE_ADDRESS__
 // On a model that is large enough to outweigh the program.
 TEST_F(DataParallelTest, RanksTakeTheMemoryThatWasPredicted) {

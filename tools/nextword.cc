@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,14 @@ bool MayPass(const absl::Status& status) {
          absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
 }
 
+// Whether this is `launch ... train ...` without the -- between the two, which
+// would be taken for unknown options of launch.
+bool ForgotSeparator(int argc, char** argv) {
+  const std::set<std::string> arguments(argv + 1, argv + argc);
+  return argc > 1 && std::string(argv[1]) == "launch" &&
+         (arguments.count("train") > 0 || arguments.count("bench") > 0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -65,6 +74,12 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   const std::vector<std::string> launched =
       nextword::CutLaunchedCommand(&argc, argv);
+  if (launched.empty() && ForgotSeparator(argc, argv)) {
+    std::fprintf(stderr,
+                 "nextword: launch wants -- before what it runs: nextword "
+                 "launch --nproc 2 -- train --config my.textproto\n");
+    return static_cast<int>(CLI::ExitCodes::ExtrasError);
+  }
   nextword::AddTrainCommand(app, &status);
   nextword::AddLaunchCommand(app, launched, &status, &exit_code);
   nextword::AddCoordinatorCommand(app, &status, &exit_code);
