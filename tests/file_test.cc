@@ -3,9 +3,11 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <string>
 
+#include "autograd/base/fault_point.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -61,6 +63,70 @@ TEST(FileTest, ErrorsNameThePathAndTheReason) {
   const absl::Status status = ReadFile("/no/such/file").status();
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("/no/such/file: cannot open: No such file"));
+}
+
+TEST(FileTest, ReadsAnywhere) {
+  const std::string path = TestPath("anywhere");
+  ASSERT_TRUE(WriteFileAtomically(path, "0123456789").ok());
+  const auto file = FileReader::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->size(), 10);
+  std::string part(3, ' ');
+  ASSERT_TRUE(file->Read(7, 3, part.data()).ok());
+  EXPECT_EQ(part, "789");
+  ASSERT_TRUE(file->Read(10, 0, part.data()).ok());
+  const absl::Status beyond = file->Read(8, 3, part.data());
+  EXPECT_EQ(beyond.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(beyond.message()),
+              HasSubstr("anywhere: ends at byte 10, wanted 1 more"));
+  EXPECT_FALSE(FileReader::Open(TestPath("nowhere")).ok());
+  EXPECT_FALSE(FileReader::Open(::testing::TempDir()).ok());
+}
+
+// A hook for all tests of this file: the errno of the next call `operation`.
+std::string failing_operation;
+int failing_errno = 0;
+
+int FailOnce(const char* operation, const std::string&) {
+  if (failing_operation != operation) return 0;
+  failing_operation.clear();
+  return failing_errno;
+}
+
+TEST(FileTest, WhatCouldNotBeWrittenIsWrittenLater) {
+  const std::string path = TestPath("later");
+  auto file = FileWriter::Create(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(file->Append("first ").ok());
+  SetFaultHook(FailOnce);
+  failing_operation = "write";
+  failing_errno = ENOSPC;
+  EXPECT_THAT(std::string(file->Flush().message()),
+              HasSubstr("No space left on device"));
+  SetFaultHook(nullptr);
+  ASSERT_TRUE(file->Append("second").ok());
+  ASSERT_TRUE(file->SyncAndClose().ok());
+  EXPECT_EQ(*ReadFile(path), "first second");
+}
+
+TEST(FileTest, EveryCallMayFail) {
+  const std::string path = TestPath("failing");
+  ASSERT_TRUE(WriteFileAtomically(path, "old").ok());
+  SetFaultHook(FailOnce);
+  for (const char* operation : {"create", "write", "sync", "close", "rename"}) {
+    failing_operation = operation;
+    failing_errno = EIO;
+    const absl::Status status = WriteFileAtomically(path, "new");
+    EXPECT_THAT(std::string(status.message()), HasSubstr("Input/output error"))
+        << operation;
+    EXPECT_EQ(*ReadFile(path), "old") << operation;
+    EXPECT_EQ(FilesLike("failing"), 1) << operation;
+  }
+  for (const char* operation : {"open", "read"}) {
+    failing_operation = operation;
+    EXPECT_FALSE(ReadFile(path).ok()) << operation;
+  }
+  SetFaultHook(nullptr);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "autograd/base/fault_point.h"
 #include "autograd/base/file.h"
 #include "autograd/base/status.h"
 
@@ -24,13 +25,16 @@ absl::Status ErrorCode(const std::error_code& error, absl::string_view path,
 }
 
 absl::Status Rename(const std::string& from, const std::string& to) {
-  if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+  if (!FaultAt("rename", from) && rename(from.c_str(), to.c_str()) == 0) {
+    return absl::OkStatus();
+  }
   return FileError(to, absl::StrCat("rename ", from, " to it"));
 }
 
 // Exchanges two names. File systems that cannot (NFS) get two renames; between
 // them neither folder has the name `to`.
 absl::Status Exchange(const std::string& from, const std::string& to) {
+  if (FaultAt("rename", to)) return FileError(to, "exchange");
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(),
                 RENAME_EXCHANGE) == 0) {
     return absl::OkStatus();
@@ -66,7 +70,20 @@ bool IsDirectory(const std::string& path) {
 
 absl::Status RemoveTree(const std::string& path) {
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  const auto info = std::filesystem::symlink_status(path, error);
+  if (info.type() == std::filesystem::file_type::not_found) {
+    return absl::OkStatus();
+  }
+  NW_RETURN_IF_ERROR(ErrorCode(error, path, "inspect"));
+  if (info.type() == std::filesystem::file_type::directory) {
+    NW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                        ListDirectory(path));
+    for (const std::string& name : names) {
+      NW_RETURN_IF_ERROR(RemoveTree(absl::StrCat(path, "/", name)));
+    }
+  }
+  if (FaultAt("unlink", path)) return FileError(path, "remove");
+  std::filesystem::remove(path, error);
   return ErrorCode(error, path, "remove");
 }
 

@@ -1,12 +1,14 @@
-// Files: whole reads, memory maps and writes that appear whole or not at all.
-// Every error names the path and the system's reason.
+// Files: reads, memory maps and writes that appear whole or not at all.
+// Every error names the path and the system's reason. Every call that could
+// fail is a fault point.
 #ifndef NEXTWORD_AUTOGRAD_BASE_FILE_H_
 #define NEXTWORD_AUTOGRAD_BASE_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,6 +18,30 @@ namespace nextword {
 
 // An absl::Status for the current errno: "PATH: cannot WHAT: reason".
 absl::Status FileError(absl::string_view path, absl::string_view what);
+
+// A file open for reading, at any place. Unlike in a map, a read that fails is
+// an error and not a signal. Thread-safe.
+class FileReader {
+ public:
+  // Error: it is no regular file.
+  static absl::StatusOr<FileReader> Open(const std::string& path);
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&&) = delete;
+  ~FileReader();
+
+  const std::string& path() const { return path_; }
+  uint64_t size() const { return size_; }  // When it was opened.
+
+  // Copies `size` bytes from byte `offset` on to `into`. Error: it has fewer.
+  absl::Status Read(uint64_t offset, size_t size, void* into) const;
+
+ private:
+  FileReader(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+
+  std::string path_;
+  int fd_;
+  uint64_t size_ = 0;
+};
 
 // Contents of a file.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
@@ -33,19 +59,24 @@ class FileWriter {
   absl::Status Append(absl::string_view bytes);
   // Overwrites bytes already appended, such as a header that counts them.
   absl::Status WriteAt(size_t offset, absl::string_view bytes);
-  // Hands what is buffered to the system, where other programs see it.
+  // Hands what is buffered to the system, where other programs see it. After an
+  // error, what could not be written is still buffered, for another try.
   absl::Status Flush();
   // Flushes to the disk.
   absl::Status Sync();
+  // Makes durable what has been flushed. Any thread may, while another writes.
+  absl::Status SyncFlushed() const;
   absl::Status SyncAndClose();
 
  private:
   FileWriter(std::string path, int fd);
   static absl::StatusOr<FileWriter> Open(const std::string& path, int flags);
+  absl::Status Write(absl::string_view* bytes);
 
   std::string path_;
   int fd_;
   std::string buffer_;
+  size_t unstarted_bytes_ = 0;  // Whose way to the disk has not begun.
 };
 
 // Writes `path` through a temporary name in its folder: `write` fills it, then

@@ -1,0 +1,47 @@
+// A request to stop: a signal, or a time that has come. The program goes on
+// until it asks, at places where it can stop and nothing is lost. Thread-safe.
+#ifndef NEXTWORD_AUTOGRAD_BASE_STOP_H_
+#define NEXTWORD_AUTOGRAD_BASE_STOP_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace nextword {
+
+// From now on SIGTERM, SIGINT and SIGUSR1 (which batch systems send some time
+// before they end a job) are requests. A second one ends the process at once;
+// one that follows within a second does not, for the same request may come
+// twice, to a job and to its processes.
+void TakeStopSignals();
+
+// A request at `time`.
+void StopAt(absl::Time time);
+
+// Asks for it from within.
+void RequestStop(const char* reason);  // A literal.
+
+bool StopRequested();
+
+// "SIGTERM", "--stop-after"; empty when there is no request.
+std::string StopReason();
+
+// Error, Cancelled: there is a request; "stopped by SIGTERM".
+absl::Status CheckStop();
+
+// While one lives, requests wait: nothing sees them before it is gone.
+class StopDelay {
+ public:
+  StopDelay();
+  ~StopDelay();
+  StopDelay(const StopDelay&) = delete;
+  StopDelay& operator=(const StopDelay&) = delete;
+};
+
+// For tests: forgets requests.
+void ForgetStop();
+
+}  // namespace nextword
+
+#endif  // NEXTWORD_AUTOGRAD_BASE_STOP_H_
