@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
+#include "autograd/base/stop.h"
 #include "data/pretokenizer.h"
 
 namespace nextword {
@@ -28,6 +29,7 @@ PieceCounts CountPieces(absl::Span<const absl::string_view> texts) {
   }
   std::vector<PieceCounts> counts(chunks.size());
   ParallelForEach(static_cast<int64_t>(chunks.size()), [&](int64_t i) {
+    if (StopRequested()) return;
     ForEachPiece(chunks[i],
                  [&](absl::string_view piece) { ++counts[i][piece]; });
   });
@@ -191,8 +193,10 @@ absl::StatusOr<Tokenizer> TrainBpe(absl::Span<const absl::string_view> texts,
   const int64_t wanted = options.vocab_size - fixed;
   if (wanted == 0) return Tokenizer::FromMerges({}, options.special_tokens);
   const PieceCounts pieces = CountPieces(texts);
+  NW_RETURN_IF_ERROR(CheckStop());
   PairMerger merger(pieces);
   while (std::ssize(merger.merges()) < wanted) {
+    NW_RETURN_IF_ERROR(CheckStop());
     if (merger.Merge()) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "vocab_size is ", options.vocab_size, ", but the text has pairs for ",

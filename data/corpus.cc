@@ -222,6 +222,7 @@ absl::StatusOr<Tokenizer> MakeTokenizer(
   Log::info("corpus: training a tokenizer of {} entries", vocab_size);
   const absl::StatusOr<Tokenizer> tokenizer =
       TrainBpe(texts, {.vocab_size = vocab_size});
+  if (absl::IsCancelled(tokenizer.status())) return tokenizer.status();
   if (!tokenizer.ok()) {
     return absl::Status(
         tokenizer.status().code(),

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/file.h"
-#include "autograd/base/hash.h"
+#include "autograd/base/file_hash.h"
 #include "autograd/base/status.h"
 
 namespace nextword {
@@ -36,8 +36,8 @@ absl::StatusOr<FileStamp> StampFile(const std::string& path) {
 }
 
 absl::StatusOr<FileStamp> Hashed(FileStamp stamp) {
-  NW_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(stamp.path));
-  stamp.hash = Hash64(file.bytes());
+  NW_ASSIGN_OR_RETURN(const FileReader file, FileReader::Open(stamp.path));
+  NW_ASSIGN_OR_RETURN(stamp.hash, HashFile(file));
   return stamp;
 }
 

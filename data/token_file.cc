@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "autograd/base/status.h"
+#include "autograd/base/stop.h"
 #include "data/pretokenizer.h"
 
 namespace nextword {
@@ -153,6 +154,7 @@ absl::Status TokenFileWriter::AddDocument(const Tokenizer& tokenizer,
   NW_CHECK(tokenizer.vocabulary() == info_.vocabulary)
       << "document of another tokenizer";
   for (const absl::string_view slice : CutAtPieces(text, kSliceBytes)) {
+    NW_RETURN_IF_ERROR(CheckStop());
     NW_RETURN_IF_ERROR(Append(tokenizer.Encode(slice)));
   }
   return EndDocument(text.size());
@@ -236,7 +238,13 @@ absl::StatusOr<TokenFile> TokenFile::Open(
 }
 
 absl::Status TokenFile::VerifyContents() const {
-  const uint64_t checksum = Hash64(Payload());
+  StreamHash hash;
+  constexpr size_t kPiece = size_t{1} << 24;
+  for (size_t begin = 0; begin < Payload().size(); begin += kPiece) {
+    NW_RETURN_IF_ERROR(CheckStop());
+    hash.Update(Payload().substr(begin, kPiece));
+  }
+  const uint64_t checksum = hash.Digest();
   if (checksum != info_.checksum) {
     return absl::DataLossError(absl::StrFormat(
         "%s: is damaged: its ids have checksum %016x, wanted %016x", path_,
@@ -246,6 +254,7 @@ absl::Status TokenFile::VerifyContents() const {
   uint64_t documents = 0;
   constexpr uint64_t kBlock = uint64_t{1} << 16;
   for (uint64_t begin = 0; begin < num_tokens(); begin += kBlock) {
+    NW_RETURN_IF_ERROR(CheckStop());
     ids.resize(std::min(kBlock, num_tokens() - begin));
     Read(begin, absl::MakeSpan(ids));
     for (size_t i = 0; i < ids.size(); ++i) {
