@@ -184,7 +184,29 @@ void CheckIntervals(const TrainConfig& config, ConfigErrors* errors) {
   FieldChecks checkpoint("checkpoint", errors);
   checkpoint.AtLeast("every", config.checkpoint().every(), 0);
   checkpoint.AtLeast("keep", config.checkpoint().keep(), 0);
+  checkpoint.AtLeast("keep_every", config.checkpoint().keep_every(), 0);
+  checkpoint.AtLeast("keep_best", config.checkpoint().keep_best(), 0);
   FieldChecks("log", errors).AtLeast("every", config.log().every(), 1);
+}
+
+void CheckStability(const TrainConfig& config, ConfigErrors* errors) {
+  const StabilityConfig& stability = config.stability();
+  FieldChecks checks("stability", errors);
+  checks.AtLeast("max_skipped_steps", stability.max_skipped_steps(), 1);
+  checks.AtLeast("spike_window", stability.spike_window(), 0);
+  checks.Positive("spike_z_score", stability.spike_z_score());
+  checks.AtLeast("max_rollbacks", stability.max_rollbacks(), 1);
+  if (stability.spike_window() == 1) {
+    checks.Fail("spike_window",
+                "is 1, wanted 0 for no rollbacks, or 2 or more, which have a "
+                "standard deviation");
+  }
+  if (stability.spike_window() > 0 && config.checkpoint().every() == 0) {
+    checks.Fail("spike_window",
+                absl::StrCat("is ", stability.spike_window(),
+                             ", but there is no checkpoint to go back to with "
+                             "checkpoint.every 0"));
+  }
 }
 
 void CheckDistributed(const TrainConfig& config, ConfigErrors* errors) {
@@ -227,6 +249,7 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
   CheckBatch(config, &errors);
   CheckOptimizer(config.optimizer(), &errors);
   CheckSchedule(config, &errors);
+  CheckStability(config, &errors);
   CheckIntervals(config, &errors);
   CheckSample(config.sample(), &errors);
   CheckDistributed(config, &errors);

@@ -9,7 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "autograd/base/directory.h"
 #include "autograd/base/file.h"
+#include "autograd/base/file_hash.h"
 #include "autograd/base/hash.h"
+#include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "configs/config.h"
 #include "distributed/manifest.h"
@@ -76,6 +78,14 @@ CheckpointManifest ManifestOf(const CheckpointState& state) {
   manifest.set_step(state.step);
   manifest.set_next_sequence(state.next_sequence);
   manifest.set_seed(state.config.seed());
+  manifest.set_corpus_fingerprint(HexDigits(state.corpus_fingerprint));
+  if (state.held_out_fingerprint.has_value()) {
+    manifest.set_held_out_fingerprint(HexDigits(*state.held_out_fingerprint));
+  }
+  if (state.held_out_loss.has_value()) {
+    manifest.set_held_out_loss(*state.held_out_loss);
+  }
+  *manifest.mutable_run() = state.run;
   manifest.set_tokenizer_fingerprint(HexDigits(state.tokenizer_fingerprint));
   *manifest.mutable_model() = state.model;
   for (const auto& [name, version] : state.versions) {
@@ -99,6 +109,7 @@ absl::Status WriteFiles(const std::string& directory,
   NW_RETURN_IF_ERROR(
       WriteText(directory, kTokenizerFile, state.tokenizer, &manifest));
   NW_RETURN_IF_ERROR(WriteText(directory, kConfigFile, config, &manifest));
+  if (state.before_publishing) NW_RETURN_IF_ERROR(state.before_publishing());
   NW_RETURN_IF_ERROR(WriteManifest(directory, std::move(manifest)));
   return SyncDirectory(directory);
 }
@@ -130,12 +141,13 @@ absl::Status RemoveTemporaries(const std::string& checkpoints) {
 
 absl::Status VerifyFile(const std::string& path,
                         const CheckpointManifest::FileRecord& record) {
-  NW_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  if (file.bytes().size() != record.size()) {
-    return absl::DataLossError(absl::StrCat(path, ": has ", file.bytes().size(),
+  NW_ASSIGN_OR_RETURN(const FileReader file, FileReader::Open(path));
+  if (file.size() != record.size()) {
+    return absl::DataLossError(absl::StrCat(path, ": has ", file.size(),
                                             " bytes, wanted ", record.size()));
   }
-  const std::string checksum = HexDigits(Hash64(file.bytes()));
+  NW_ASSIGN_OR_RETURN(const uint64_t hash, HashFile(file));
+  const std::string checksum = HexDigits(hash);
   if (checksum != record.xxh3()) {
     return absl::DataLossError(
         absl::StrCat(path, ": is damaged: its checksum is ", checksum,
@@ -150,17 +162,23 @@ absl::Status VerifyFiles(const std::string& directory,
   std::set<std::string> expected = {kWeightsFile, kMomentsFile, kTokenizerFile,
                                     kConfigFile};
   for (const CheckpointManifest::FileRecord& record : manifest.file()) {
-    if (expected.erase(record.name()) == 0) {
-      return absl::DataLossError(absl::StrCat(
-          Join(directory, kManifestFile), ": lists the file ", record.name(),
-          ", which is none of a checkpoint or is listed twice"));
-    }
-    NW_RETURN_IF_ERROR(VerifyFile(Join(directory, record.name()), record));
+    if (expected.erase(record.name()) == 1) continue;
+    return absl::DataLossError(absl::StrCat(
+        Join(directory, kManifestFile), ": lists the file ", record.name(),
+        ", which is none of a checkpoint or is listed twice"));
   }
-  if (expected.empty()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(Join(directory, kManifestFile),
-                                          ": does not list ",
-                                          absl::StrJoin(expected, ", ")));
+  if (!expected.empty()) {
+    return absl::DataLossError(absl::StrCat(Join(directory, kManifestFile),
+                                            ": does not list ",
+                                            absl::StrJoin(expected, ", ")));
+  }
+  std::vector<absl::Status> statuses(manifest.file_size());
+  ParallelForEach(manifest.file_size(), [&](int64_t i) {
+    const CheckpointManifest::FileRecord& record = manifest.file(i);
+    statuses[i] = VerifyFile(Join(directory, record.name()), record);
+  });
+  for (const absl::Status& status : statuses) NW_RETURN_IF_ERROR(status);
+  return absl::OkStatus();
 }
 
 // Adds a line for every tensor on which the file and `tensors` disagree.

@@ -12,7 +12,9 @@
 #define NEXTWORD_DISTRIBUTED_CHECKPOINT_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,9 +37,16 @@ struct CheckpointState {
   TrainConfig config;     // As the run was started.
   ModelConfig model;      // Resolved.
   std::map<std::string, std::string> versions;  // Library or machine: version.
+  uint64_t corpus_fingerprint = 0;              // Of what is trained on.
+  std::optional<uint64_t> held_out_fingerprint;
+  std::optional<double> held_out_loss;  // After this step, if evaluated.
+  RunState run;
   // With a writer, they may be declared only.
   std::vector<NamedTensor> weights, moments;
   ElementWriter weight_writer = {}, moment_writer = {};
+  // Called when all files are written and before they are a checkpoint: to make
+  // durable what must not be older than it.
+  std::function<absl::Status()> before_publishing = nullptr;
 };
 
 // RUN/checkpoints, and the folder of one step in it.
@@ -58,7 +67,8 @@ absl::Status RemoveCheckpoint(const std::string& run_dir, int64_t step);
 // value; thread-safe.
 class Checkpoint {
  public:
-  // Verifies every byte. Errors name the file, what was seen and wanted.
+  // Verifies every byte, on all threads. Errors name the file, what was seen
+  // and wanted.
   static absl::StatusOr<Checkpoint> Open(const std::string& directory);
 
   const std::string& directory() const { return directory_; }

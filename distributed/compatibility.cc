@@ -1,46 +1,87 @@
 #include "distributed/compatibility.h"
 
+#include <map>
 #include <set>
-#include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "autograd/base/hash.h"
 #include "autograd/base/status.h"
-#include "google/protobuf/text_format.h"
+#include "configs/batch_config.h"
+#include "distributed/config_facts.h"
 
 namespace nextword {
 namespace {
 
-using ::google::protobuf::FieldDescriptor;
-using ::google::protobuf::TextFormat;
-
 // How a model is trained, not what it computes.
-const std::set<std::string>& FreeFields() {
+const std::set<std::string>& FreeModelFields() {
   static const auto* const fields =
       new std::set<std::string>{"dropout", "init_std", "recompute"};
   return *fields;
 }
 
-std::string ValueOf(const ModelConfig& model, const FieldDescriptor* field) {
-  std::string value;
-  TextFormat::PrintFieldValueToString(model, field, -1, &value);
-  return value;
+// Where things are, and what computes.
+bool IsPlace(const std::string& field) {
+  return field == "run_dir" || field == "device" || field == "threads" ||
+         absl::StartsWith(field, "data.") ||
+         absl::StartsWith(field, "distributed.");
 }
 
-// One line per field in which the models differ.
-std::string DifferencesOf(const ModelConfig& seen, const ModelConfig& saved) {
-  std::string lines;
-  const auto* const descriptor = ModelConfig::descriptor();
-  for (int i = 0; i < descriptor->field_count(); ++i) {
-    const FieldDescriptor* const field = descriptor->field(i);
-    if (FreeFields().count(field->name()) > 0) continue;
-    const std::string value = ValueOf(seen, field);
-    const std::string wanted = ValueOf(saved, field);
-    if (value == wanted) continue;
-    absl::StrAppend(&lines, "\nmodel.", field->name(), ": is ", value,
-                    ", the checkpoint's ", wanted);
+std::string Difference(absl::string_view field, absl::string_view seen,
+                       absl::string_view wanted) {
+  return absl::StrCat(field, ": is ", seen, ", the checkpoint's ", wanted);
+}
+
+void CompareModels(const ModelConfig& seen, const ModelConfig& saved,
+                   std::vector<std::string>* errors) {
+  const std::map<std::string, std::string> wanted = FieldValues(saved);
+  for (const auto& [field, value] : FieldValues(seen)) {
+    if (FreeModelFields().count(field) > 0) continue;
+    if (value == wanted.at(field)) continue;
+    errors->push_back(
+        Difference(absl::StrCat("model.", field), value, wanted.at(field)));
   }
-  return lines;
+}
+
+// What a position in the data, a number of sequences, means.
+void CompareData(const Checkpoint& checkpoint, const TrainConfig& config,
+                 uint64_t corpus_fingerprint,
+                 std::vector<std::string>* errors) {
+  const TrainConfig& saved = checkpoint.config();
+  const int64_t length = SequenceLength(config.batch(), config.model());
+  const int64_t wanted = SequenceLength(saved.batch(), saved.model());
+  if (length != wanted) {
+    errors->push_back(Difference("batch.sequence_length", absl::StrCat(length),
+                                 absl::StrCat(wanted)));
+  }
+  const auto text = [](bool value) { return value ? "true" : "false"; };
+  if (config.data().document_mask() != saved.data().document_mask()) {
+    errors->push_back(Difference("data.document_mask",
+                                 text(config.data().document_mask()),
+                                 text(saved.data().document_mask())));
+  }
+  const std::string corpus = HexDigits(corpus_fingerprint);
+  const std::string& saved_corpus = checkpoint.manifest().corpus_fingerprint();
+  if (corpus != saved_corpus) {
+    errors->push_back(absl::StrCat(
+        Difference("data: the corpus", corpus, saved_corpus),
+        "; of the same text, split and tokenizer it would be the same"));
+  }
+}
+
+absl::Status CompareTokenizers(const Checkpoint& checkpoint,
+                               const Tokenizer& tokenizer,
+                               std::vector<std::string>* errors) {
+  NW_ASSIGN_OR_RETURN(const Tokenizer saved,
+                      Tokenizer::Load(checkpoint.tokenizer_path()));
+  if (saved.fingerprint() == tokenizer.fingerprint()) return absl::OkStatus();
+  errors->push_back(absl::StrCat(
+      Difference("data.tokenizer: another tokenizer, whose fingerprint",
+                 HexDigits(tokenizer.fingerprint()),
+                 HexDigits(saved.fingerprint())),
+      "; resume with --set data.tokenizer=", checkpoint.tokenizer_path()));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -48,36 +89,46 @@ std::string DifferencesOf(const ModelConfig& seen, const ModelConfig& saved) {
 absl::Status CheckCompatible(const Checkpoint& checkpoint,
                              const TrainConfig& config,
                              const ModelConfig& model,
-                             const Tokenizer& tokenizer) {
+                             const Tokenizer& tokenizer,
+                             uint64_t corpus_fingerprint) {
   const CheckpointManifest& manifest = checkpoint.manifest();
-  const std::string& name = checkpoint.directory();
+  const TrainConfig& saved = checkpoint.config();
+  std::vector<std::string> errors;
   if (manifest.seed() != config.seed()) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s was trained with seed %d, the config says %d; resume with --set "
-        "seed=%d",
-        name, manifest.seed(), config.seed(), manifest.seed()));
+    errors.push_back(Difference("seed", absl::StrCat(config.seed()),
+                                absl::StrCat(manifest.seed())));
   }
   if (manifest.step() > config.steps()) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("%s has done %d steps, the config wants %d in all",
-                        name, manifest.step(), config.steps()));
+    errors.push_back(absl::StrCat("steps: is ", config.steps(),
+                                  ", the checkpoint has done ",
+                                  manifest.step()));
   }
-  NW_ASSIGN_OR_RETURN(const Tokenizer saved,
-                      Tokenizer::Load(checkpoint.tokenizer_path()));
-  if (saved.fingerprint() != tokenizer.fingerprint()) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s was trained with another tokenizer (fingerprint %016x) than the "
-        "run's (%016x); resume with that of the checkpoint: --set "
-        "data.tokenizer=%s",
-        name, saved.fingerprint(), tokenizer.fingerprint(),
-        checkpoint.tokenizer_path()));
+  CompareModels(model, manifest.model(), &errors);
+  if (config.optimizer().kind() != saved.optimizer().kind()) {
+    errors.push_back(Difference("optimizer.kind",
+                                OptimizerKind_Name(config.optimizer().kind()),
+                                OptimizerKind_Name(saved.optimizer().kind())));
   }
-  const std::string differences = DifferencesOf(model, manifest.model());
-  if (!differences.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(name, ": is a checkpoint of another model", differences));
+  NW_RETURN_IF_ERROR(CompareTokenizers(checkpoint, tokenizer, &errors));
+  CompareData(checkpoint, config, corpus_fingerprint, &errors);
+  if (errors.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      checkpoint.directory(),
+      ": is a checkpoint of another run; resume with what it was trained with, "
+      "or begin anew in another run_dir\n",
+      absl::StrJoin(errors, "\n")));
+}
+
+std::vector<std::string> ChangedFields(const TrainConfig& saved,
+                                       const TrainConfig& config) {
+  const std::map<std::string, std::string> before = FieldValues(saved);
+  std::vector<std::string> changes;
+  for (const auto& [field, value] : FieldValues(config)) {
+    if (IsPlace(field) || value == before.at(field)) continue;
+    changes.push_back(
+        absl::StrCat(field, ": ", before.at(field), " -> ", value));
   }
-  return absl::OkStatus();
+  return changes;
 }
 
 }  // namespace nextword

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/hash.h"
-#include "google/protobuf/message.h"
 #include "google/protobuf/text_format.h"
 
 namespace nextword {
@@ -35,26 +34,33 @@ std::string ValueOf(const Message& message, const FieldDescriptor* field) {
 }
 
 void AddFields(const Message& message, const std::string& path,
-               std::map<std::string, std::string>* facts) {
+               std::map<std::string, std::string>* values) {
   const Descriptor& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor* const field = type.field(i);
     const std::string name = absl::StrCat(path, field->name());
     if (field->type() == FieldDescriptor::TYPE_MESSAGE) {
       AddFields(message.GetReflection()->GetMessage(message, field), name + ".",
-                facts);
+                values);
     } else {
-      (*facts)["config field " + name] = ValueOf(message, field);
+      (*values)[name] = ValueOf(message, field);
     }
   }
 }
 
 }  // namespace
 
+std::map<std::string, std::string> FieldValues(const Message& message) {
+  std::map<std::string, std::string> values;
+  AddFields(message, "", &values);
+  return values;
+}
+
 std::map<std::string, std::string> ConfigFacts(const TrainConfig& config) {
   std::map<std::string, std::string> facts;
-  AddFields(config, "", &facts);
-  facts.erase("config field threads");
+  for (const auto& [field, value] : FieldValues(config)) {
+    if (field != "threads") facts["config field " + field] = value;
+  }
   return facts;
 }
 

@@ -82,6 +82,14 @@ absl::StatusOr<std::optional<EvaluationSequences>> OpenSequences(
   return std::optional<EvaluationSequences>(std::move(sequences));
 }
 
+uint64_t FingerprintOf(const TokenStream& stream) {
+  std::string checksums;
+  for (const TokenFile& file : stream.files()) {
+    absl::StrAppend(&checksums, HexDigits(file.info().checksum), " ");
+  }
+  return Hash64(checksums);
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<EvaluationSequences>> CorpusData::OpenHeldOut(
@@ -133,17 +141,18 @@ absl::StatusOr<CorpusData> CorpusData::OpenFiles(const TrainConfig& config,
                     std::move(held_out)};
 }
 
+uint64_t CorpusData::training_fingerprint() const {
+  return FingerprintOf(loader.stream());
+}
+
+std::optional<uint64_t> CorpusData::held_out_fingerprint() const {
+  if (!held_out.has_value()) return std::nullopt;
+  return FingerprintOf(held_out->stream());
+}
+
 uint64_t CorpusData::fingerprint() const {
-  std::string checksums;
-  for (const TokenFile& file : loader.stream().files()) {
-    absl::StrAppend(&checksums, HexDigits(file.info().checksum), " ");
-  }
-  if (held_out.has_value()) {
-    for (const TokenFile& file : held_out->stream().files()) {
-      absl::StrAppend(&checksums, "held out ", HexDigits(file.info().checksum));
-    }
-  }
-  return Hash64(checksums);
+  return Hash64(absl::StrCat(HexDigits(training_fingerprint()), " ",
+                             HexDigits(held_out_fingerprint().value_or(0))));
 }
 
 }  // namespace nextword

@@ -26,7 +26,10 @@ struct CorpusData {
   static absl::StatusOr<std::optional<EvaluationSequences>> OpenHeldOut(
       const TrainConfig& config, const Tokenizer& tokenizer);
 
-  // Of the tokens that are trained and evaluated on.
+  // Of the tokens that are trained on, of those that are evaluated on, if any,
+  // and of both.
+  uint64_t training_fingerprint() const;
+  std::optional<uint64_t> held_out_fingerprint() const;
   uint64_t fingerprint() const;
 
   Tokenizer tokenizer;

@@ -29,7 +29,8 @@ double Evaluation::bits_per_byte() const { return nats / M_LN2 / bytes; }
 absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
                                     const EvaluationSequences& sequences,
                                     int64_t batch, int64_t max_sequences,
-                                    Communicator* communicator) {
+                                    Communicator* communicator,
+                                    StopAgreement* stop) {
   const NoGradScope no_grad;
   const int64_t all = static_cast<int64_t>(sequences.size());
   const int64_t count = max_sequences > 0 ? std::min(max_sequences, all) : all;
@@ -40,6 +41,7 @@ absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
   const int64_t rounds = NumChunks(NumChunks(count, batch), ranks);
   const Tensor mine = Zeros({rounds, 2}, DType::kF64);
   for (int64_t round = 0; round < rounds; ++round) {
+    if (stop != nullptr) NW_RETURN_IF_ERROR(stop->Check());
     // Where no batch is left, the first once more: ranks do the same things.
     const int64_t place = (round * ranks + communicator->rank()) * batch;
     const int64_t begin = place < count ? place : 0;

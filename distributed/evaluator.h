@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "data/evaluation_sequences.h"
 #include "distributed/collectives/communicator.h"
+#include "distributed/stop_agreement.h"
 #include "layers/transformer.h"
 
 namespace nextword {
@@ -24,12 +25,13 @@ struct Evaluation {
 // The loss of `model` over the first `max_sequences` of `sequences` (0 for
 // all), `batch` of them at a time, which the ranks share. With a part only, its
 // bytes are taken in proportion to its tokens. The result does not depend on
-// `batch` beyond rounding, and not at all on threads or ranks. Error: another
-// rank is gone.
+// `batch` beyond rounding, and not at all on threads or ranks. Errors: another
+// rank is gone; Cancelled on all, once `stop` is, which may be null.
 absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
                                     const EvaluationSequences& sequences,
                                     int64_t batch, int64_t max_sequences,
-                                    Communicator* communicator);
+                                    Communicator* communicator,
+                                    StopAgreement* stop = nullptr);
 
 }  // namespace nextword
 

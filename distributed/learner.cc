@@ -30,11 +30,13 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
   if (need.total() <= has) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
-      "%.1f, activations %.1f), this machine's %s has %.1f; a smaller model, "
-      "batch.micro_batch or batch.lanes, or model.recompute: true need less",
+      "%.1f, activations %.1f, a checkpoint's copy %.1f), this machine's %s "
+      "has "
+      "%.1f; a smaller model, batch.micro_batch or batch.lanes, "
+      "model.recompute: true or checkpoint.asynchronous: false need less",
       need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
-      need.moments / 1e9, need.activations / 1e9, DeviceTypeName(device.type),
-      has / 1e9));
+      need.moments / 1e9, need.activations / 1e9, need.checkpoint / 1e9,
+      DeviceTypeName(device.type), has / 1e9));
 }
 
 Sharding ShardingOf(const TrainConfig& config, int world_size) {
@@ -45,6 +47,13 @@ ReducedGradients ReducedGradientsOf(Sharding sharding) {
   if (sharding == NONE) return ReducedGradients::kWhole;
   return sharding == OPTIMIZER ? ReducedGradients::kPieces
                                : ReducedGradients::kPiecesOnly;
+}
+
+// Whether training goes on while a checkpoint is written.
+bool CopiesCheckpoints(const TrainConfig& config) {
+  const CheckpointConfig& checkpoint = config.checkpoint();
+  return checkpoint.asynchronous() && checkpoint.every() > 0 &&
+         checkpoint.every() < config.steps();
 }
 
 int64_t BucketElements(const TrainConfig& config) {
@@ -64,16 +73,25 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
               .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
               .gradient_buffers = GradientReducer::Buffers(lanes),
               .compute_dtype = ComputeDTypeOf(config)});
+  // The checkpoint's copy is in the host's memory, whatever trains.
+  const bool on_host =
+      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
+  if (on_host && CopiesCheckpoints(config)) {
+    memory.checkpoint =
+        4 * layers::CountParameters(model).total() + memory.moments;
+  }
   if (world_size == 1) return memory;
   const int shards = ShardRanks(config.distributed(), world_size);
   const Sharding sharding = ShardingOf(config, shards);
   // What a bucket's pieces from all ranks take.
   const int64_t bucket = 4 * BucketElements(config);
   const layers::MatrixSizes matrices = layers::LargestMatrices(model);
-  if (sharding >= OPTIMIZER) memory.moments /= shards;
+  if (sharding >= OPTIMIZER) {
+    memory.moments /= shards;
+    memory.checkpoint /= shards;
+  }
   // A GPU keeps the memory that it need not have.
-  const bool gives_back =
-      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
+  const bool gives_back = on_host;
   if (sharding >= OPTIMIZER && gives_back) {
     const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
     const int64_t largest = 4 * matrices.largest;
@@ -196,11 +214,12 @@ absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
   return shards_->Share();
 }
 
-absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read) {
+absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
+                                                  StopAgreement* stop) {
   const trace::Span span("step", "step");
   SetActivityStep(step_ + 1);
   if (shards_ != nullptr) shards_->BeginStep();
-  absl::StatusOr<LossSum> loss = SumGradients(read);
+  absl::StatusOr<LossSum> loss = SumGradients(read, stop);
   NW_RETURN_IF_ERROR(status());
   NW_RETURN_IF_ERROR(loss.status());
   NW_ASSIGN_OR_RETURN(const StepResult result, Update(*loss));
@@ -209,7 +228,8 @@ absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read) {
   return result;
 }
 
-absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read) {
+absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
+                                              StopAgreement* stop) {
   const BatchConfig& batch = config_.batch();
   const int64_t lane_sequences =
       int64_t{batch.micro_batches()} * batch.micro_batch();
@@ -218,6 +238,7 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read) {
     const int64_t first = reducer_->LaneOf(i) * lane_sequences;
     LossSum lane_loss;
     for (int m = 0; m < batch.micro_batches(); ++m) {
+      if (stop != nullptr) NW_RETURN_IF_ERROR(stop->Check());
       const bool last = m + 1 == batch.micro_batches();
       lane_loss.Add(AddMicroBatch(first + m * batch.micro_batch(), last, read));
     }
@@ -269,25 +290,33 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
   NW_ASSIGN_OR_RETURN(const double sum_norm,
                       Norm(parameters_->gradients(), sharding_ != NONE));
   const double norm = sum_norm * mean;
-  // Where the loss is finite, gradients need not be, and would end in weights.
-  if (!std::isfinite(loss.nats) || !std::isfinite(norm) || loss.tokens == 0) {
-    return absl::DataLossError(absl::StrFormat(
-        "step %d: the loss is %g over %d tokens, the norm of its gradient %g; "
-        "the run stops here, checkpoints that it has saved are intact",
-        step_ + 1, loss.nats, loss.tokens, norm));
+  if (loss.tokens == 0) {
+    return absl::DataLossError(
+        absl::StrFormat("step %d: no token of its data is predicted: every "
+                        "document in it is one token long",
+                        step_ + 1));
   }
   const double clip = ClipFactor(norm, config_.optimizer().clip_norm());
   const double learning_rate =
       config_.optimizer().learning_rate() *
       LearningRateFactor(config_.schedule(), config_.steps(), step_);
+  StepResult result{loss.nats * mean, norm, learning_rate};
+  // Where the loss is finite, gradients need not be, and would end in weights.
+  if (!std::isfinite(loss.nats) || !std::isfinite(norm)) {
+    result.skipped = true;
+    NW_ASSIGN_OR_RETURN(result.bad_parameter, FindBadGradient());
+    NW_RETURN_IF_ERROR(DropGradients());
+    return result;
+  }
   optimizer_->Step(step_, learning_rate, clip * mean);
   NW_RETURN_IF_ERROR(ShareWeights());
-  return StepResult{loss.nats * mean, norm, learning_rate};
+  return result;
 }
 
-// Of a flat buffer, of which this rank has all or its pieces.
-absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
-  if (!pieces) return GlobalNorm(flat);
+// The sums of squares of the chunks of a flat buffer, of which this rank has
+// all or its pieces.
+absl::StatusOr<Tensor> Learner::Squares(const Tensor& flat, bool pieces) const {
+  if (!pieces) return SquaresOf(flat);
   const int64_t chunk = kernels::kSquaresChunk;
   Tensor squares =
       Zeros({(flat.numel() + chunk - 1) / chunk}, DType::kF64, flat.device());
@@ -297,7 +326,55 @@ absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
     kernels::copy(mine, &place);
   }
   NW_RETURN_IF_ERROR(reducer_->Complete(squares));
+  return squares;
+}
+
+absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
+  NW_ASSIGN_OR_RETURN(const Tensor squares, Squares(flat, pieces));
   return NormOf(squares);
+}
+
+absl::StatusOr<std::string> Learner::FindBadGradient() const {
+  const Tensor& gradients = parameters_->gradients();
+  NW_ASSIGN_OR_RETURN(const Tensor squares,
+                      Squares(gradients, sharding_ != NONE));
+  const std::vector<double> sums = ToVector<double>(squares);
+  const auto is_bad = [](double x) { return !std::isfinite(x); };
+  const auto bad = std::find_if(sums.begin(), sums.end(), is_bad);
+  if (bad == sums.end()) return std::string();
+  // Elements of the chunk, on the rank that has it.
+  const int64_t begin = (bad - sums.begin()) * kernels::kSquaresChunk;
+  const FlatRange chunk{
+      begin, std::min(begin + kernels::kSquaresChunk, gradients.numel())};
+  int64_t first = gradients.numel();
+  const std::vector<FlatRange> all = {{0, gradients.numel()}};
+  for (const FlatRange& piece : UpdatedPieces().value_or(all)) {
+    const FlatRange part = Overlap(piece, chunk);
+    if (part.size() == 0) continue;
+    const std::vector<float> values = ToVector<float>(part.Of(gradients));
+    const auto found = std::find_if(values.begin(), values.end(), is_bad);
+    if (found != values.end()) first = part.begin + (found - values.begin());
+  }
+  const Tensor mine = Zeros({1}, DType::kF64);
+  *mine.data<double>() = static_cast<double>(first);
+  const Tensor rows = Empty({groups_.all->world_size(), 1}, DType::kF64);
+  NW_RETURN_IF_ERROR(groups_.all->Gather(mine, rows, "bad gradient").Wait());
+  const std::vector<double> firsts = ToVector<double>(rows);
+  first = static_cast<int64_t>(*std::min_element(firsts.begin(), firsts.end()));
+  for (const Parameters::Entry& entry : parameters_->entries()) {
+    if (first < entry.range().end) return entry.name;
+  }
+  return std::string();
+}
+
+// As they are after an update.
+absl::Status Learner::DropGradients() {
+  if (sharding_ == NONE) {
+    parameters_->ZeroGradients();
+    return absl::OkStatus();
+  }
+  Discard(parameters_->gradients());
+  return shards_ == nullptr ? absl::OkStatus() : shards_->Share();
 }
 
 absl::StatusOr<double> Learner::WeightNorm() const {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,6 +22,7 @@
 #include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
 #include "distributed/sharded_tensors.h"
+#include "distributed/stop_agreement.h"
 #include "distributed/weight_shards.h"
 #include "layers/model_cost.h"
 #include "layers/transformer.h"
@@ -37,6 +39,11 @@ class Learner {
     double loss;  // Nats per token.
     double gradient_norm;
     double learning_rate;
+    // The loss or the gradient is not finite: weights and moments are as they
+    // were before.
+    bool skipped = false;
+    // Then, the first parameter whose gradient is not finite, if any is.
+    std::string bad_parameter = {};
   };
 
   // Allocates all of it; `model` is resolved, the communicators outlive it.
@@ -59,12 +66,14 @@ class Learner {
   // weights and moments are in place. Collective.
   absl::Status ResumeAt(int64_t step, uint64_t next_sequence);
 
-  // One step on the sequences that come next. Error: loss or gradients are not
-  // finite, on all ranks alike, and weights and moments are as before; or
-  // another rank is gone, and this learner is of no more use. In a trace, the
-  // step and its phases (data, forward, backward, reduce, update) are spans of
-  // category "step".
-  absl::StatusOr<StepResult> Step(const BatchReader& read);
+  // One step on the sequences that come next. Error: it predicts no token; or
+  // another rank is gone, and this learner is of no more use; or Cancelled on
+  // all ranks once `stop`, which may be null, is so between two micro-batches:
+  // weights and moments are those after the step before, to be saved; it can
+  // do no more steps. In a trace, the step and its phases (data, forward,
+  // backward, reduce, update) are spans of category "step".
+  absl::StatusOr<StepResult> Step(const BatchReader& read,
+                                  StopAgreement* stop = nullptr);
 
   int64_t step() const { return step_; }  // Steps done.
   uint64_t next_sequence() const { return next_sequence_; }
@@ -94,13 +103,17 @@ class Learner {
   Learner(const TrainConfig& config, const ModelConfig& model, Device device,
           const RankGroups& groups);
 
-  absl::StatusOr<LossSum> SumGradients(const BatchReader& read);
+  absl::StatusOr<LossSum> SumGradients(const BatchReader& read,
+                                       StopAgreement* stop);
   LossSum AddMicroBatch(int64_t first_in_step, bool last,
                         const BatchReader& read);
   Batch ReadBatch(uint64_t first, const BatchReader& read) const;
   Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
+  absl::StatusOr<Tensor> Squares(const Tensor& flat, bool pieces) const;
   absl::StatusOr<double> Norm(const Tensor& flat, bool pieces) const;
+  absl::StatusOr<std::string> FindBadGradient() const;  // Collective.
+  absl::Status DropGradients();
   absl::Status ShareWeights();
   // This rank's, where it does not update all weights.
   Pieces UpdatedPieces() const;

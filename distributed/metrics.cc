@@ -78,8 +78,17 @@ absl::Status MetricsFile::Write(int64_t step,
   // A sample of text may end within a character: not an error here.
   const std::string line =
       record.dump(-1, ' ', false, Json::error_handler_t::replace);
-  NW_RETURN_IF_ERROR(file_.Append(absl::StrCat(line, "\n")));
-  return file_.Flush();
+  const std::lock_guard lock(*mutex_);
+  NW_RETURN_IF_ERROR(file_->Append(absl::StrCat(line, "\n")));
+  return file_->Flush();
+}
+
+absl::Status MetricsFile::Sync() {
+  {
+    const std::lock_guard lock(*mutex_);
+    NW_RETURN_IF_ERROR(file_->Flush());
+  }
+  return file_->SyncFlushed();
 }
 
 }  // namespace nextword

@@ -1,9 +1,11 @@
 // The metrics of a run: one JSON object a line, in the order of the steps.
-// One writer per file; not thread-safe.
+// One writer per file; Sync may be called by another thread than Write.
 #ifndef NEXTWORD_DISTRIBUTED_METRICS_H_
 #define NEXTWORD_DISTRIBUTED_METRICS_H_
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <variant>
@@ -31,17 +33,21 @@ class MetricsFile {
 
   // Appends {"step": STEP, NAME: VALUE, ...} and hands it to the system, where
   // a reader sees it. A number that is not finite, for which JSON has no name,
-  // is written as the string "NaN", "Infinity" or "-Infinity".
+  // is written as the string "NaN", "Infinity" or "-Infinity". After an error,
+  // the line is kept, and written with the next, or by Sync.
   absl::Status Write(int64_t step, absl::Span<const Metric> metrics);
 
   // Makes all lines durable. To be called before a checkpoint: what a resumed
   // run does not do again must not be lost.
-  absl::Status Sync() { return file_.Sync(); }
+  absl::Status Sync();
 
  private:
-  explicit MetricsFile(FileWriter file) : file_(std::move(file)) {}
+  explicit MetricsFile(FileWriter file)
+      : file_(std::make_unique<FileWriter>(std::move(file))) {}
 
-  FileWriter file_;
+  // Of the buffer. Nobody holds it while the disk works.
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
+  std::unique_ptr<FileWriter> file_;
 };
 
 }  // namespace nextword

@@ -12,6 +12,10 @@
 
 namespace nextword {
 
+// The environment's name of the second, since 1970, in which the job's launcher
+// was started.
+inline constexpr char kStartedAtVariable[] = "NEXTWORD_STARTED_AT";
+
 // What the environment says of this process.
 struct Place {
   int rank = 0;

@@ -4,12 +4,15 @@
 #define NEXTWORD_DISTRIBUTED_RUN_CHECKPOINTS_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "configs/train_config.pb.h"
 #include "distributed/checkpoint.h"
 
 namespace nextword {
@@ -19,11 +22,25 @@ namespace nextword {
 absl::StatusOr<std::vector<int64_t>> CheckpointSteps(
     const std::string& run_dir);
 
+// A checkpoint that cannot be used: a file of it is missing or not as it was
+// written.
+struct DamagedCheckpoint {
+  std::string directory;
+  std::string reason;
+};
+
 // The newest checkpoint of the run that is whole; nothing when there is none
-// at all. Damaged ones that are newer are named in the log with the reason.
-// Error: there are checkpoints, and all are damaged.
+// at all. Damaged ones that are newer are named in the log with the reason, and
+// added to `damaged` unless it is null. Errors: there are checkpoints, and all
+// are damaged; or one cannot be read for another reason, such as a disk that
+// fails, and to go on from an older one would lose what it has.
 absl::StatusOr<std::optional<Checkpoint>> FindLatestCheckpoint(
-    const std::string& run_dir);
+    const std::string& run_dir,
+    std::vector<DamagedCheckpoint>* damaged = nullptr);
+
+// Gives it a name that is no checkpoint's, damaged-step-N, and says so in the
+// log: what is left of it is the user's to look at.
+absl::Status SetAside(const DamagedCheckpoint& damaged);
 
 // The checkpoint at `path`, a checkpoint's folder or that of a run, which
 // stands for its newest. Error: there is none.
@@ -37,13 +54,51 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path);
 //   PATH  OpenCheckpoint(PATH)
 // Nothing stands for a fresh start.
 absl::StatusOr<std::optional<Checkpoint>> ResumeFrom(
-    const std::string& resume, const std::string& run_dir);
+    const std::string& resume, const std::string& run_dir,
+    std::vector<DamagedCheckpoint>* damaged = nullptr);
 
-// Removes all but the newest `keep` checkpoints up to `step`, the one that was
-// just written; 0 keeps all. Those without a whole manifest neither count nor
-// go, and later ones (of a history that the run has left) stay.
+// The newest checkpoint before `step` of a step that `every` divides; nothing
+// when there is none. Which one does not depend on where the run was
+// interrupted, as checkpoints that were saved then are not scheduled.
+absl::StatusOr<std::optional<Checkpoint>> NewestScheduledBefore(
+    const std::string& run_dir, int64_t step, int64_t every);
+
+// Removes the checkpoints of later steps: of a history that the run has left.
+absl::Status RemoveCheckpointsAfter(const std::string& run_dir, int64_t step);
+
+// Which checkpoints are kept (CheckpointConfig).
+struct Retention {
+  int64_t every = 0;  // Divides scheduled steps; 0: all are scheduled.
+  int keep = 0;
+  int64_t keep_every = 0;
+  int keep_best = 0;
+};
+Retention RetentionOf(const CheckpointConfig& config);
+
+// What retention needs to know of a checkpoint.
+struct SavedStep {
+  int64_t step = 0;
+  std::string held_out_fingerprint = {};  // Of what it was evaluated on.
+  std::optional<double> held_out_loss = {};
+};
+
+// Those of `saved`, ascending, that are kept, and why: "newest", "step 1000",
+// "held-out loss". Kept are the newest of all; of the scheduled ones the newest
+// `keep`, so that where a run was interrupted does not change which of them
+// there are; multiples of keep_every; and the keep_best of lowest loss on what
+// was held out last, the newer of two that are equal.
+std::map<int64_t, std::string> KeptSteps(absl::Span<const SavedStep> saved,
+                                         const Retention& retention);
+
+// Those up to `step` of the run, by their manifests. Others are damaged.
+absl::StatusOr<std::vector<SavedStep>> SavedSteps(const std::string& run_dir,
+                                                  int64_t step);
+
+// Removes what is not kept of the checkpoints up to `step`, the one that was
+// just written. Those without a whole manifest neither count nor go, and later
+// ones (of a history that the run has left) stay.
 absl::Status PruneCheckpoints(const std::string& run_dir, int64_t step,
-                              int keep);
+                              const Retention& retention);
 
 }  // namespace nextword
 

@@ -216,6 +216,23 @@ absl::Status CheckCoverage(const std::map<std::string, Entry>& entries,
                    end > data_size ? ": it is cut off" : ""));
 }
 
+// Bytes that are under way to a device at a time.
+constexpr int64_t kUploadBytes = int64_t{1} << 24;
+
+// Fills `into` with the bytes of `file` from `offset` on.
+absl::Status ReadInto(const FileReader& file, uint64_t offset, Tensor* into) {
+  char* const to = static_cast<char*>(into->raw_data());
+  const int64_t size = into->size_bytes();
+  if (into->device() == Device::Cpu()) return file.Read(offset, size, to);
+  std::string piece;
+  for (int64_t at = 0; at < size; at += kUploadBytes) {
+    piece.resize(std::min(kUploadBytes, size - at));
+    NW_RETURN_IF_ERROR(file.Read(offset + at, piece.size(), piece.data()));
+    AllocatorFor(into->device()).Upload(piece.data(), to + at, piece.size());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status WriteSafetensors(
@@ -251,8 +268,8 @@ absl::Status WriteSafetensors(
 
 struct SafetensorsFile::State {
   std::string path;
-  MappedFile file;
-  absl::string_view data;
+  FileReader file;
+  uint64_t data_begin = 0;  // Of the elements, in the file.
   std::map<std::string, Entry> entries = {};
   std::map<std::string, std::string> metadata = {};
 
@@ -261,23 +278,23 @@ struct SafetensorsFile::State {
 };
 
 absl::Status SafetensorsFile::State::Parse() {
-  const absl::string_view bytes = file.bytes();
-  if (bytes.size() < kLengthBytes) {
+  if (file.size() < kLengthBytes) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "has ", bytes.size(), " bytes, wanted ", kLengthBytes, " or more"));
+        "has ", file.size(), " bytes, wanted ", kLengthBytes, " or more"));
   }
   uint64_t length;
-  std::memcpy(&length, bytes.data(), kLengthBytes);
+  NW_RETURN_IF_ERROR(file.Read(0, kLengthBytes, &length));
   const uint64_t longest =
-      std::min<uint64_t>(kMaxHeaderBytes, bytes.size() - kLengthBytes);
+      std::min<uint64_t>(kMaxHeaderBytes, file.size() - kLengthBytes);
   if (length > longest) {
     return absl::InvalidArgumentError(
         absl::StrCat("has a header of ", length, " bytes, wanted at most ",
                      longest, ": it is cut off or no safetensors file"));
   }
-  NW_ASSIGN_OR_RETURN(const json header,
-                      ParseHeader(bytes.substr(kLengthBytes, length)));
-  data = bytes.substr(kLengthBytes + length);
+  std::string text(length, '\0');
+  NW_RETURN_IF_ERROR(file.Read(kLengthBytes, text.size(), text.data()));
+  NW_ASSIGN_OR_RETURN(const json header, ParseHeader(text));
+  data_begin = kLengthBytes + length;
   for (const auto& [name, value] : header.items()) {
     if (name == kMetadata) {
       NW_RETURN_IF_ERROR(ParseMetadata(value));
@@ -290,7 +307,7 @@ absl::Status SafetensorsFile::State::Parse() {
     }
     entries.emplace(name, *std::move(entry));
   }
-  return CheckCoverage(entries, data.size());
+  return CheckCoverage(entries, file.size() - data_begin);
 }
 
 absl::Status SafetensorsFile::State::ParseMetadata(const json& value) {
@@ -307,14 +324,14 @@ absl::Status SafetensorsFile::State::ParseMetadata(const json& value) {
 }
 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
-  NW_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-  auto state = std::make_shared<State>(
-      State{path, std::move(file), absl::string_view()});
+  NW_ASSIGN_OR_RETURN(FileReader file, FileReader::Open(path));
+  auto state = std::make_shared<State>(State{path, std::move(file)});
   const absl::Status status = state->Parse();
-  if (!status.ok()) {
+  if (absl::IsInvalidArgument(status)) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": ", status.message()));
   }
+  NW_RETURN_IF_ERROR(status);
   return SafetensorsFile(std::move(state));
 }
 
@@ -372,12 +389,9 @@ absl::Status SafetensorsFile::ReadPart(const std::string& name, int64_t first,
         Describe(entry.dtype_name, entry.shape), ", wanted its elements from ",
         first, " on, as ", Describe(FormatName(into->dtype()), into->shape())));
   }
-  if (into->numel() == 0) return absl::OkStatus();
-  const int64_t size = static_cast<int64_t>(DTypeSize(into->dtype()));
-  AllocatorFor(into->device())
-      .Upload(state_->data.data() + entry.begin + first * size,
-              into->raw_data(), into->size_bytes());
-  return absl::OkStatus();
+  const size_t size = DTypeSize(into->dtype());
+  return ReadInto(state_->file, state_->data_begin + entry.begin + first * size,
+                  into);
 }
 
 }  // namespace nextword

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <utility>
 #include <vector>
@@ -46,6 +47,24 @@ absl::Status CheckSame(const char* what, uint64_t fingerprint,
   return absl::AbortedError(
       absl::StrCat(what, ": is not the same on all ranks: its fingerprint is ",
                    differences));
+}
+
+absl::Status Share(const char* what, std::string* bytes,
+                   Communicator* communicator) {
+  const ActivityScope activity("broadcast", what,
+                               ActivityKind::kWaitsForOthers);
+  const Tensor size = Empty({1}, DType::kI32);
+  *size.data<int32_t>() = static_cast<int32_t>(bytes->size());
+  NW_RETURN_IF_ERROR(communicator->Broadcast(size, 0, what).Wait());
+  bytes->resize(*size.data<int32_t>());
+  if (bytes->empty()) return absl::OkStatus();
+  // In whole numbers, which is what communicators carry.
+  const int64_t words = (std::ssize(*bytes) + 3) / 4;
+  const Tensor text = Empty({words}, DType::kI32);
+  std::memcpy(text.raw_data(), bytes->data(), bytes->size());
+  NW_RETURN_IF_ERROR(communicator->Broadcast(text, 0, what).Wait());
+  std::memcpy(bytes->data(), text.raw_data(), bytes->size());
+  return absl::OkStatus();
 }
 
 uint64_t HashOf(const Tensor& tensor) {

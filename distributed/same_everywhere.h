@@ -3,6 +3,7 @@
 #define NEXTWORD_DISTRIBUTED_SAME_EVERYWHERE_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "autograd/tensor/tensor.h"
@@ -15,6 +16,10 @@ namespace nextword {
 // fewest last. Collective.
 absl::Status CheckSame(const char* what, uint64_t fingerprint,
                        Communicator* communicator);
+
+// Makes `bytes`, at most 2 GiB, what the lead has. Collective.
+absl::Status Share(const char* what, std::string* bytes,
+                   Communicator* communicator);
 
 // Of the bytes of a tensor.
 uint64_t HashOf(const Tensor& tensor);

@@ -1,12 +1,16 @@
 #include "distributed/sharded_tensors.h"
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
+#include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/tensor/allocator.h"
 #include "distributed/rendezvous/activity.h"
 
 namespace nextword {
@@ -19,6 +23,22 @@ Tensor PartOf(const Tensor& tensor, int64_t begin, const FlatRange& range) {
 
 FlatRange RangeOf(const Moment::Part& part) {
   return {part.begin, part.begin + part.values.numel()};
+}
+
+// Elements that a thread copies at a time.
+constexpr int64_t kCopyBytes = int64_t{1} << 21;
+
+void CopyToHost(const Tensor& from, Tensor* to) {
+  NW_CHECK_EQ(from.size_bytes(), to->size_bytes());
+  if (from.device() != Device::Cpu()) {
+    AllocatorFor(from.device())
+        .Download(from.raw_data(), to->raw_data(), from.size_bytes());
+    return;
+  }
+  ParallelFor(from.size_bytes(), kCopyBytes, [&](int64_t begin, int64_t end) {
+    std::memcpy(static_cast<char*>(to->raw_data()) + begin,
+                static_cast<const char*>(from.raw_data()) + begin, end - begin);
+  });
 }
 
 std::string NameOf(const Moment& moment, const Parameters::Entry& entry) {
@@ -39,6 +59,7 @@ ShardedTensors::ShardedTensors(const Parameters& parameters,
     : whole_(false),
       groups_(groups),
       parameters_(&parameters),
+      device_(parameters.values().device()),
       moments_(std::move(moments)),
       buckets_(std::move(buckets)) {
   for (const Moment& moment : moments_) {
@@ -50,12 +71,53 @@ ShardedTensors::ShardedTensors(const Parameters& parameters,
   }
 }
 
+std::vector<const Tensor*> ShardedTensors::Held() const {
+  std::vector<const Tensor*> held;
+  if (whole_) {
+    for (const NamedTensor& named : tensors_) held.push_back(&named.tensor);
+  }
+  for (const Moment& moment : moments_) {
+    for (const Moment::Part& part : moment.parts) held.push_back(&part.values);
+  }
+  return held;
+}
+
+std::vector<Tensor*> ShardedTensors::Held() {
+  std::vector<Tensor*> held;
+  for (const Tensor* tensor : std::as_const(*this).Held()) {
+    held.push_back(const_cast<Tensor*>(tensor));
+  }
+  return held;
+}
+
+ShardedTensors ShardedTensors::Copy(const RankGroups& groups) const {
+  ShardedTensors copy = *this;
+  copy.copied_ = true;
+  copy.groups_ = groups;
+  copy.device_ = Device::Cpu();
+  // Whole tensors are the lead's to write.
+  if (whole_ && groups_.all->rank() != 0) copy.tensors_.clear();
+  for (Tensor* tensor : copy.Held()) {
+    *tensor = Empty(tensor->shape(), tensor->dtype());
+  }
+  copy.Update(*this);
+  return copy;
+}
+
+void ShardedTensors::Update(const ShardedTensors& live) {
+  const std::vector<Tensor*> mine = Held();
+  if (mine.empty()) return;
+  const std::vector<const Tensor*> theirs = live.Held();
+  NW_CHECK_EQ(mine.size(), theirs.size());
+  for (size_t i = 0; i < mine.size(); ++i) CopyToHost(*theirs[i], mine[i]);
+}
+
 absl::Status ShardedTensors::Gather(size_t moment, size_t bucket) {
   if (window_.defined() && moment == moment_ && bucket == bucket_) {
     return absl::OkStatus();
   }
   const FlatRange range = buckets_[bucket];
-  window_ = Empty({range.size()}, DType::kF32, parameters_->values().device());
+  window_ = Empty({range.size()}, DType::kF32, device_);
   moment_ = moment;
   bucket_ = bucket;
   for (const Moment::Part& part : moments_[moment].parts) {
@@ -64,8 +126,11 @@ absl::Status ShardedTensors::Gather(size_t moment, size_t bucket) {
     Tensor to = PartOf(window_, range.begin, mine);
     kernels::copy(PartOf(part.values, part.begin, mine), &to);
   }
-  const ActivityScope activity("all-gather", "save",
-                               ActivityKind::kWaitsForOthers);
+  // What a copy does is not what the process is doing.
+  std::optional<ActivityScope> activity;
+  if (!copied_) {
+    activity.emplace("all-gather", "save", ActivityKind::kWaitsForOthers);
+  }
   return groups_.shards->AllGather(window_, "save").Wait();
 }
 
@@ -82,22 +147,25 @@ absl::Status ShardedTensors::Write(const NamedTensor& tensor,
   const size_t index = found->second;
   const size_t entries = parameters_->entries().size();
   const FlatRange wanted = parameters_->entries()[index % entries].range();
+  absl::Status handed_over;
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     const FlatRange range = buckets_[bucket];
     const FlatRange part = Overlap(wanted, range);
     if (part.size() == 0) continue;
     NW_RETURN_IF_ERROR(Gather(index / entries, bucket));
-    NW_RETURN_IF_ERROR(hand_over(PartOf(window_, range.begin, part)));
+    if (!handed_over.ok()) continue;
+    handed_over = hand_over(PartOf(window_, range.begin, part));
   }
-  if (index + 1 == tensors_.size()) window_ = Tensor();
-  return absl::OkStatus();
+  next_ = index + 1;
+  if (next_ == tensors_.size()) window_ = Tensor();
+  return handed_over;
 }
 
 absl::Status ShardedTensors::WriteNowhere() {
   if (whole_) return absl::OkStatus();
-  for (const NamedTensor& tensor : tensors_) {
-    NW_RETURN_IF_ERROR(
-        Write(tensor, [](absl::string_view) { return absl::OkStatus(); }));
+  while (next_ < tensors_.size()) {
+    NW_RETURN_IF_ERROR(Write(
+        tensors_[next_], [](absl::string_view) { return absl::OkStatus(); }));
   }
   return absl::OkStatus();
 }

@@ -34,15 +34,23 @@ class ShardedTensors {
   ShardedTensors(const Parameters& parameters, std::vector<Moment> moments,
                  std::vector<FlatRange> buckets, const RankGroups& groups);
 
+  // A copy in this machine's memory of what this rank needs to write, which
+  // Write can go on with while the learner does, on another thread; it puts
+  // pieces together over `groups`.
+  ShardedTensors Copy(const RankGroups& groups) const;
+  // Makes a copy that was taken of `live` equal to it again.
+  void Update(const ShardedTensors& live);
+
   // Declared only, where pieces must be put together.
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
 
   // Hands the elements of one of tensors() to `sink`, in order. With pieces it
   // is collective, tensor after tensor in their order, and takes a bucket's
-  // memory.
+  // memory. The sink's error is returned, and does not keep others waiting.
   absl::Status Write(const NamedTensor& tensor, const ByteSink& sink);
 
-  // Writes them all to nowhere: what the others do while the lead saves.
+  // Writes those that have not been written to nowhere: what the others do
+  // while the lead saves, and the lead when it cannot.
   absl::Status WriteNowhere();
 
   // Collective: all ranks get what the lead reads; only it needs `read`.
@@ -56,9 +64,15 @@ class ShardedTensors {
   absl::Status RestoreBucket(const ElementReader& read, const Moment& moment,
                              const FlatRange& bucket);
 
-  const bool whole_;
-  const RankGroups groups_;
+  // Of this rank's memory: whole tensors, or its parts of the moments.
+  std::vector<Tensor*> Held();
+  std::vector<const Tensor*> Held() const;
+
+  bool whole_;
+  bool copied_ = false;
+  RankGroups groups_;
   const Parameters* parameters_ = nullptr;
+  Device device_ = Device::Cpu();  // Of the parts.
   std::vector<Moment> moments_;
   std::vector<FlatRange> buckets_;
   std::vector<NamedTensor> tensors_;
@@ -67,6 +81,7 @@ class ShardedTensors {
   Tensor window_;
   size_t moment_ = 0;
   size_t bucket_ = 0;
+  size_t next_ = 0;  // In tensors_, to be written.
 };
 
 }  // namespace nextword

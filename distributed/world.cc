@@ -64,15 +64,17 @@ class ConnectedWorld : public World {
   }
 
   ~ConnectedWorld() override {
+    background_.reset();
     shards_.reset();
     all_.reset();
     client_.reset();
   }
 
   RankGroups groups() override {
-    if (shards_ != nullptr) return {all_.get(), shards_.get()};
+    Communicator* const background = background_.get();
+    if (shards_ != nullptr) return {all_.get(), shards_.get(), background};
     const int shards = ShardRanks(distributed_, place_.world_size);
-    return {all_.get(), shards == 1 ? Alone() : all_.get()};
+    return {all_.get(), shards == 1 ? Alone() : all_.get(), background};
   }
 
   absl::Status Leave(absl::Status outcome) override {
@@ -150,8 +152,11 @@ class ConnectedWorld : public World {
     Store store(client_.get());
     NW_ASSIGN_OR_RETURN(all_, nextword::Connect(options, &store));
     const int shards = ShardRanks(distributed_, place_.world_size);
-    const bool in_part = shards > 1 && shards < place_.world_size;
-    if (distributed_.sharding() == NONE || !in_part) return absl::OkStatus();
+    if (distributed_.sharding() == NONE || shards == 1) return absl::OkStatus();
+    if (place_.rank < shards) {
+      NW_ASSIGN_OR_RETURN(background_, ConnectBackground(options, shards));
+    }
+    if (shards == place_.world_size) return absl::OkStatus();
     options.rank = place_.rank % shards;
     options.world_size = shards;
     options.group = absl::StrCat("shards-", place_.rank / shards);
@@ -163,6 +168,15 @@ class ConnectedWorld : public World {
                         nextword::Connect(options, &store));
     shards_->AddReplicas(std::move(replicas));
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Communicator>> ConnectBackground(
+      ConnectOptions options, int shards) {
+    options.world_size = shards;
+    options.group = "background";
+    options.device = Device::Cpu();
+    Store store(client_.get());
+    return nextword::Connect(options, &store);
   }
 
   // From any thread: every checkpoint is complete or not there, whenever its
@@ -200,6 +214,7 @@ class ConnectedWorld : public World {
   std::unique_ptr<RendezvousClient> client_;
   std::unique_ptr<Communicator> all_;
   std::unique_ptr<Communicator> shards_;  // Of a part of the ranks.
+  std::unique_ptr<Communicator> background_;
 };
 
 }  // namespace

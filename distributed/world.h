@@ -22,6 +22,10 @@ namespace nextword {
 // The exit code of a process that ends because of others: EX_TEMPFAIL.
 inline constexpr int kAbortedExitCode = 75;
 
+// That of a process that was asked to stop, and has saved: the same command
+// with --resume auto goes on. (HTCondor's usual code for this.)
+inline constexpr int kStoppedExitCode = 85;
+
 // Not thread-safe.
 class World {
  public:

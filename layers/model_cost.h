@@ -51,9 +51,10 @@ struct TrainMemory {
   int64_t moments = 0;
   int64_t activations = 0;  // What backward needs, and a chunk of logits.
   int64_t program = 0;      // The process itself, its libraries' buffers.
+  int64_t checkpoint = 0;  // Of which a copy is written while training goes on.
 
   int64_t total() const {
-    return weights + gradients + moments + activations + program;
+    return weights + gradients + moments + activations + program + checkpoint;
   }
 };
 

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "autograd/base/directory.h"
+#include "autograd/base/fault_point.h"
 #include "autograd/base/file.h"
 #include "autograd/base/hash.h"
 #include "distributed/manifest.h"
@@ -311,9 +313,9 @@ TEST_F(CheckpointTest, ResumeFromAPath) {
 
 TEST_F(CheckpointTest, PruningKeepsTheNewest) {
   for (int64_t step : {1, 2, 3, 4}) Save(step);
-  ASSERT_TRUE(PruneCheckpoints(run_, 4, 0).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, 4, {.keep = 0}).ok());
   EXPECT_EQ(Names().size(), 4);
-  ASSERT_TRUE(PruneCheckpoints(run_, 4, 2).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, 4, {.keep = 2}).ok());
   EXPECT_THAT(Names(), ElementsAre("step-00000003", "step-00000004"));
 }
 
@@ -321,9 +323,135 @@ TEST_F(CheckpointTest, PruningSparesTheOneJustWritten) {
   for (int64_t step : {1, 2, 8, 9}) Save(step);
   ASSERT_TRUE(RemoveTree(FileOf(2, kManifestFile)).ok());
   Save(3);
-  ASSERT_TRUE(PruneCheckpoints(run_, 3, 1).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, 3, {.keep = 1}).ok());
   EXPECT_THAT(Names(), ElementsAre("step-00000002", "step-00000003",
                                    "step-00000008", "step-00000009"));
+}
+
+// The steps that are kept of `saved`.
+std::vector<int64_t> Kept(const std::vector<SavedStep>& saved,
+                          const Retention& retention) {
+  std::vector<int64_t> steps;
+  for (const auto& [step, why] : KeptSteps(saved, retention)) {
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+TEST(RetentionTest, KeepsTheNewestScheduledOnes) {
+  const std::vector<SavedStep> saved = {{10}, {20}, {30}, {40}};
+  EXPECT_THAT(Kept(saved, {.every = 10, .keep = 2}), ElementsAre(30, 40));
+  EXPECT_THAT(Kept(saved, {.every = 10, .keep = 0}),
+              ElementsAre(10, 20, 30, 40));
+  EXPECT_THAT(Kept({}, {.every = 10, .keep = 2}), ElementsAre());
+}
+
+// As many scheduled ones as if the run had not been interrupted.
+TEST(RetentionTest, OthersDoNotCount) {
+  EXPECT_THAT(Kept({{10}, {20}, {23}}, {.every = 10, .keep = 2}),
+              ElementsAre(10, 20, 23));
+  EXPECT_THAT(Kept({{10}, {20}, {23}, {30}}, {.every = 10, .keep = 2}),
+              ElementsAre(20, 30));
+  EXPECT_THAT(Kept({{3}, {7}}, {.every = 0, .keep = 1}), ElementsAre(7));
+}
+
+TEST(RetentionTest, KeepsMultiplesForGood) {
+  EXPECT_THAT(Kept({{10}, {20}, {30}, {40}, {50}},
+                   {.every = 10, .keep = 1, .keep_every = 20}),
+              ElementsAre(20, 40, 50));
+}
+
+TEST(RetentionTest, KeepsTheBest) {
+  const std::vector<SavedStep> saved = {{10, "a", 1.0}, {20, "b", 3.0},
+                                        {30, "b", 2.0}, {40, "", {}},
+                                        {50, "b", 2.0}, {60, "b", 4.0}};
+  // That of step 10 was evaluated on something else; of equal ones, the newer.
+  EXPECT_THAT(Kept(saved, {.every = 10, .keep = 1, .keep_best = 1}),
+              ElementsAre(50, 60));
+  EXPECT_THAT(Kept(saved, {.every = 10, .keep = 1, .keep_best = 2}),
+              ElementsAre(30, 50, 60));
+  EXPECT_THAT(KeptSteps(saved, {.every = 10, .keep = 1, .keep_best = 4})[60],
+              "newest, held-out loss");
+}
+
+TEST_F(CheckpointTest, TheBestIsKept) {
+  const double losses[] = {3, 1, 2, 2.5};
+  for (int64_t step : {1, 2, 3, 4}) {
+    CheckpointState state = StateAt(step);
+    state.held_out_loss = losses[step - 1];
+    state.held_out_fingerprint = 7;
+    ASSERT_TRUE(SaveCheckpoint(run_, state).ok());
+    ASSERT_TRUE(
+        PruneCheckpoints(run_, step, {.every = 1, .keep = 1, .keep_best = 1})
+            .ok());
+  }
+  EXPECT_THAT(Names(), ElementsAre("step-00000002", "step-00000004"));
+}
+
+TEST_F(CheckpointTest, SetsDamagedOnesAside) {
+  for (int round : {1, 2}) {
+    SCOPED_TRACE(round);
+    Save(1);
+    Save(2);
+    Damage(FileOf(2, "model.safetensors"));
+    std::vector<DamagedCheckpoint> damaged;
+    EXPECT_EQ((*FindLatestCheckpoint(run_, &damaged))->manifest().step(), 1);
+    ASSERT_EQ(damaged.size(), 1);
+    EXPECT_EQ(damaged[0].directory, CheckpointDirectory(run_, 2));
+    EXPECT_THAT(damaged[0].reason, HasSubstr("model.safetensors: is damaged"));
+    ASSERT_TRUE(SetAside(damaged[0]).ok());
+    EXPECT_THAT(*CheckpointSteps(run_), ElementsAre(1));
+  }
+  EXPECT_THAT(Names(), ElementsAre("damaged-step-00000002",
+                                   "damaged-step-00000002-2", "step-00000001"));
+}
+
+// A hook that lets reads of checkpoint 2 fail.
+int FailReads(const char* operation, const std::string& path) {
+  const bool fails = operation == std::string("read") &&
+                     absl::StrContains(path, "step-00000002/model");
+  return fails ? EIO : 0;
+}
+
+// To go on from an older one would lose what a mended disk has.
+TEST_F(CheckpointTest, WhatCannotBeReadIsNotPassedOver) {
+  Save(1);
+  Save(2);
+  SetFaultHook(FailReads);
+  std::vector<DamagedCheckpoint> damaged;
+  const absl::Status status = FindLatestCheckpoint(run_, &damaged).status();
+  SetFaultHook(nullptr);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("step-00000002/model.safetensors"),
+                    HasSubstr("Input/output error")));
+  EXPECT_TRUE(damaged.empty());
+  EXPECT_EQ((*FindLatestCheckpoint(run_))->manifest().step(), 2);
+}
+
+TEST_F(CheckpointTest, FindsWhatIsScheduledBefore) {
+  for (int64_t step : {10, 17, 20, 23}) Save(step);
+  const auto before = [&](int64_t step) -> int64_t {
+    const auto found = *NewestScheduledBefore(run_, step, 10);
+    return found.has_value() ? found->manifest().step() : -1;
+  };
+  EXPECT_EQ(before(25), 20);
+  EXPECT_EQ(before(20), 10);
+  EXPECT_EQ(before(10), -1);
+  ASSERT_TRUE(RemoveCheckpointsAfter(run_, 17).ok());
+  EXPECT_THAT(*CheckpointSteps(run_), ElementsAre(10, 17));
+}
+
+TEST_F(CheckpointTest, WhatMustBeDurableBeforeIsCalledBefore) {
+  CheckpointState state = StateAt(1);
+  state.before_publishing = [&] {
+    EXPECT_THAT(*CheckpointSteps(run_), ElementsAre());
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(SaveCheckpoint(run_, state).ok());
+  state.step = 2;
+  state.before_publishing = [] { return absl::DataLossError("no"); };
+  EXPECT_EQ(SaveCheckpoint(run_, state).message(), "no");
+  EXPECT_THAT(Names(), ElementsAre("step-00000001"));
 }
 
 }  // namespace

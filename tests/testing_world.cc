@@ -59,13 +59,19 @@ void InGroups(int ranks, int shard_ranks,
     threads.emplace_back([&, rank] {
       SetNumThreads(1);
       const auto all = connect(rank, ranks, "all");
-      if (shard_ranks == ranks) return body(all.get());
+      std::unique_ptr<Communicator> background;
+      if (rank < shard_ranks) {
+        background = connect(rank, shard_ranks, "background");
+      }
+      if (shard_ranks == ranks) {
+        return body({all.get(), all.get(), background.get()});
+      }
       const int place = rank % shard_ranks, block = rank / shard_ranks;
       const auto shards =
           connect(place, shard_ranks, absl::StrCat("shards-", block));
       shards->AddReplicas(connect(block, ranks / shard_ranks,
                                   absl::StrCat("replicas-", place)));
-      body({all.get(), shards.get()});
+      body({all.get(), shards.get(), background.get()});
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -1,7 +1,9 @@
 // The nextword binary: one subcommand per file of tools/commands.
 //
-// Exit codes: 0 done, 1 the command failed (the reason is on standard error),
-// other codes for a command line that could not be read. That of `launch` is a
+// Exit codes: 0 done; 1 the command failed (the reason is on standard error);
+// 85 it was asked to stop, and has saved what it needs to go on; 75 a rank that
+// wants to be started again; 128 + the number of a signal that was sent twice;
+// others for a command line that could not be read. That of `launch` is a
 // rank's.
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -80,7 +82,7 @@ int main(int argc, char** argv) {
                  "launch --nproc 2 -- train --config my.textproto\n");
     return static_cast<int>(CLI::ExitCodes::ExtrasError);
   }
-  nextword::AddTrainCommand(app, &status);
+  nextword::AddTrainCommand(app, &status, &exit_code);
   nextword::AddLaunchCommand(app, launched, &status, &exit_code);
   nextword::AddCoordinatorCommand(app, &status, &exit_code);
   nextword::AddCheckCommand(app, &status);
@@ -96,6 +98,7 @@ int main(int argc, char** argv) {
   }
   if (status.ok()) return exit_code;
   std::fprintf(stderr, "nextword: %s\n", std::string(status.message()).c_str());
+  if (absl::IsCancelled(status)) return nextword::kStoppedExitCode;
   const bool launched_rank = std::getenv("NEXTWORD_LAUNCHED") != nullptr;
   return launched_rank && MayPass(status) ? nextword::kAbortedExitCode : 1;
 }

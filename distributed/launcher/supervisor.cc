@@ -275,7 +275,7 @@ void Supervisor::OnRankEnd(const Rank& rank, int wait_status, absl::Time now) {
   const int code = ExitCodeOf(wait_status);
   if (code == 0) return;
   if (!attempt_.exit_code.has_value()) attempt_.exit_code = code;
-  if (phase_ != Phase::kRunning || attempt_.killed) return;
+  if (phase_ != Phase::kRunning || attempt_.killed || code == kStopped) return;
   const bool killed = WIFSIGNALED(wait_status);
   // After a signal of the user, ranks save and end as each of them can. Should
   // one of them leave the others waiting, the coordinator sees it.

@@ -34,6 +34,8 @@ class Supervisor {
   // The exit code of a rank that was stopped by others, or by something that
   // may pass, and wants to be started again (EX_TEMPFAIL).
   static constexpr int kRestartMe = 75;
+  // Of one that was asked to stop, and has saved: no failure.
+  static constexpr int kStopped = 85;
 
   // In the sentence about a rank that is not started again; launchers that
   // read it in the reason of an abort give up, too.

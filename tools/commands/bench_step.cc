@@ -272,8 +272,9 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
   const int64_t resident = MaxResidentBytes();
-  const int64_t predicted =
-      Learner::EstimateMemory(config, model, ranks).total();
+  const layers::TrainMemory memory =
+      Learner::EstimateMemory(config, model, ranks);
+  const int64_t predicted = memory.total() - memory.checkpoint;
 
   BenchReport report;
   Table table({"", "median", "best"});

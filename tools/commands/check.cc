@@ -64,6 +64,9 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
   Row("moments", Scaled(memory.moments, "B"));
   Row("activations", Scaled(memory.activations, "B"));
   Row("program", Scaled(memory.program, "B"));
+  if (memory.checkpoint > 0) {
+    Row("copy for checkpoints", Scaled(memory.checkpoint, "B"));
+  }
   Row("total", Scaled(memory.total(), "B"));
   const layers::TrainMemory whole =
       Learner::EstimateMemory(config, model, /*world_size=*/1);

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "autograd/base/status.h"
 #include "distributed/launcher/coordinator_link.h"
@@ -19,6 +20,7 @@
 #include "distributed/launcher/launch_plan.h"
 #include "distributed/launcher/supervisor.h"
 #include "distributed/launcher/token.h"
+#include "distributed/place.h"
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
 #include "tools/commands/coordinator_options.h"
@@ -111,6 +113,9 @@ Supervisor::Options SupervisorOptions(const Options& options,
                                       const std::string& token) {
   EnvironmentMap environment = CurrentEnvironment();
   if (!options.tls_ca.empty()) environment["NEXTWORD_TLS_CA"] = options.tls_ca;
+  // Restarts do not begin --stop-after anew.
+  environment.emplace(kStartedAtVariable,
+                      absl::StrCat(absl::ToUnixSeconds(absl::Now())));
   Supervisor::Options s;
   s.ranks = plan.nproc;
   s.first_rank = plan.first_rank();

@@ -8,8 +8,8 @@
 namespace nextword {
 
 // Adds the command to `app`. When it runs, it leaves its result in `*status`,
-// which must outlive `app`.
-void AddTrainCommand(CLI::App& app, absl::Status* status);
+// and in `*exit_code` that of success; both must outlive `app`.
+void AddTrainCommand(CLI::App& app, absl::Status* status, int* exit_code);
 
 }  // namespace nextword
 
