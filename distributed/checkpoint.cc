@@ -128,17 +128,6 @@ absl::Status MakeCheckpointsDirectory(const std::string& run_dir) {
   return SyncDirectory(Join(run_dir, ".."));
 }
 
-// What writers that died have left.
-absl::Status RemoveTemporaries(const std::string& checkpoints) {
-  NW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                      ListDirectory(checkpoints));
-  for (const std::string& name : names) {
-    if (!absl::StartsWith(name, kTemporaryPrefix)) continue;
-    NW_RETURN_IF_ERROR(RemoveTree(Join(checkpoints, name)));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status VerifyFile(const std::string& path,
                         const CheckpointManifest::FileRecord& record) {
   NW_ASSIGN_OR_RETURN(const FileReader file, FileReader::Open(path));
@@ -226,11 +215,22 @@ std::string CheckpointDirectory(const std::string& run_dir, int64_t step) {
   return absl::StrFormat("%s/step-%08d", CheckpointsDirectory(run_dir), step);
 }
 
+absl::Status RemoveLeftovers(const std::string& run_dir) {
+  const std::string checkpoints = CheckpointsDirectory(run_dir);
+  if (!IsDirectory(checkpoints)) return absl::OkStatus();
+  NW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                      ListDirectory(checkpoints));
+  for (const std::string& name : names) {
+    if (!absl::StartsWith(name, kTemporaryPrefix)) continue;
+    NW_RETURN_IF_ERROR(RemoveTree(Join(checkpoints, name)));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SaveCheckpoint(const std::string& run_dir,
                             const CheckpointState& state) {
-  const std::string checkpoints = CheckpointsDirectory(run_dir);
   NW_RETURN_IF_ERROR(MakeCheckpointsDirectory(run_dir));
-  NW_RETURN_IF_ERROR(RemoveTemporaries(checkpoints));
+  NW_RETURN_IF_ERROR(RemoveLeftovers(run_dir));
   const std::string temporary = TemporaryDirectory(run_dir, state.step);
   absl::Status status = WriteFiles(temporary, state);
   if (status.ok()) {

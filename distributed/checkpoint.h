@@ -59,6 +59,10 @@ std::string CheckpointDirectory(const std::string& run_dir, int64_t step);
 absl::Status SaveCheckpoint(const std::string& run_dir,
                             const CheckpointState& state);
 
+// Removes what writers that died have left of checkpoints that they wrote or
+// removed. Of the run's one writer.
+absl::Status RemoveLeftovers(const std::string& run_dir);
+
 // Removes it: first its name, so that a writer that dies halfway leaves no
 // damaged checkpoint, then its files.
 absl::Status RemoveCheckpoint(const std::string& run_dir, int64_t step);

@@ -1,12 +1,16 @@
 #include "distributed/metrics.h"
 
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "autograd/base/directory.h"
 #include "autograd/base/log.h"
 #include "autograd/base/status.h"
 #include "nlohmann/json.hpp"
@@ -54,10 +58,25 @@ Json ToJson(double value) {
 Json ToJson(int64_t value) { return value; }
 Json ToJson(const std::string& value) { return value; }
 
+// What a process has left that died while it wrote a new file.
+absl::Status RemoveLeftovers(const std::string& path) {
+  const std::filesystem::path file(path);
+  const std::string prefix = file.filename().string() + ".tmp.";
+  const std::string folder = file.parent_path().string();
+  NW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                      ListDirectory(folder.empty() ? "." : folder));
+  for (const std::string& name : names) {
+    if (!absl::StartsWith(name, prefix)) continue;
+    NW_RETURN_IF_ERROR(RemoveTree((file.parent_path() / name).string()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path,
                                               int64_t last_step) {
+  NW_RETURN_IF_ERROR(RemoveLeftovers(path));
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
   if (text.ok()) {

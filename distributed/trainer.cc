@@ -420,6 +420,7 @@ absl::Status Trainer::OpenRun(const std::vector<DamagedCheckpoint>& damaged) {
   NW_RETURN_IF_ERROR(MakeDirectories(config_.run_dir()));
   NW_ASSIGN_OR_RETURN(RunLock lock, RunLock::Acquire(config_.run_dir()));
   lock_.emplace(std::move(lock));
+  NW_RETURN_IF_ERROR(RemoveLeftovers(config_.run_dir()));
   for (const DamagedCheckpoint& checkpoint : damaged) {
     NW_RETURN_IF_ERROR(SetAside(checkpoint));
   }

@@ -275,6 +275,16 @@ TEST_F(CorpusTest, MakesAnewWhatIsDamagedOrMissing) {
   EXPECT_EQ(Prepare(), "made");
 }
 
+// As deep as a crash, if reading went down into it.
+TEST_F(CorpusTest, ARecordThatIsNestedDeeplyIsNone) {
+  EXPECT_EQ(Prepare(), "made");
+  WriteTestFile(Cached("corpus.json"),
+                absl::StrCat("{\"x\":", std::string(500'000, '['),
+                             std::string(500'000, ']'), ",\"y\":1}"));
+  EXPECT_EQ(Prepare(), "made");
+  EXPECT_EQ(Prepare(), "reused");
+}
+
 TEST_F(CorpusTest, AFailedPreparationIsNotTakenForComplete) {
   EXPECT_EQ(Prepare(), "made");
   // The held-out tokens cannot be written: a folder is in their place.

@@ -111,6 +111,11 @@ void TrainingTest::KillAfter(int step, const std::string& from,
   fs::copy_file(Path(from) + "/metrics.jsonl", Path(to) + "/metrics.jsonl");
 }
 
+void TrainingTest::CopyRun(const std::string& from,
+                           const std::string& to) const {
+  fs::copy(Path(from), Path(to), fs::copy_options::recursive);
+}
+
 std::vector<std::string> TrainingTest::Metrics(const std::string& name) const {
   const std::string text = *ReadFile(Path(name) + "/metrics.jsonl");
   std::vector<std::string> lines;

@@ -48,6 +48,9 @@ class TrainingTest : public testing::Test {
   // that have gone on.
   void KillAfter(int step, const std::string& from, const std::string& to);
 
+  // All files of the run `from`.
+  void CopyRun(const std::string& from, const std::string& to) const;
+
   // A run's metrics but for its speed.
   std::vector<std::string> Metrics(const std::string& name) const;
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/hash.h"
+#include "autograd/base/status.h"
 #include "data/bpe_trainer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -141,13 +142,14 @@ TEST(TokenFileTest, SaysWhatIsNoTokenFile) {
               HasSubstr(directory));
 }
 
-// A file whose checksums are right and whose ids are not.
-TEST(TokenFileTest, VerifyFindsIdsOutsideTheVocabulary) {
-  const std::string path = FreshDirectory("token_file_ids") + "/x.tokens";
-  ASSERT_TRUE(Write(path, kSmall, {{1, 2, 3}}).ok());
+// The error of verifying a file of one document whose four ids were replaced,
+// and whose checksums are right.
+std::string ErrorOfForged(const std::string& path,
+                          const std::vector<uint16_t>& ids) {
+  NW_CHECK_OK(Write(path, kSmall, {{1, 2, 3}}).status());
   std::string bytes = *ReadFile(path);
   constexpr size_t kPayload = 128, kPayloadChecksum = 56, kHeaderChecksum = 120;
-  bytes.replace(kPayload + 2, 1, 1, 60);
+  bytes.replace(kPayload, 8, reinterpret_cast<const char*>(ids.data()), 8);
   const auto put = [&](size_t at, uint64_t value) {
     bytes.replace(at, sizeof(value), reinterpret_cast<const char*>(&value),
                   sizeof(value));
@@ -157,9 +159,19 @@ TEST(TokenFileTest, VerifyFindsIdsOutsideTheVocabulary) {
       Hash64(absl::string_view(bytes).substr(0, kHeaderChecksum)));
   WriteTestFile(path, bytes);
   const auto file = TokenFile::Open(path);
-  ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_THAT(file->VerifyContents().message(),
+  NW_CHECK_OK(file.status());
+  return std::string(file->VerifyContents().message());
+}
+
+TEST(TokenFileTest, VerifyFindsIdsThatAreWrong) {
+  const std::string path = FreshDirectory("token_file_ids") + "/x.tokens";
+  EXPECT_EQ(ErrorOfForged(path, {1, 9, 3, 7}), "");
+  EXPECT_THAT(ErrorOfForged(path, {1, 60, 3, 7}),
               HasSubstr("token 1 has id 60, outside the vocabulary of 50"));
+  EXPECT_THAT(ErrorOfForged(path, {1, 7, 3, 7}),
+              HasSubstr("has 2 documents, wanted 1"));
+  EXPECT_THAT(ErrorOfForged(path, {1, 2, 7, 3}),
+              HasSubstr("ends with token 3, wanted the end of text, 7"));
 }
 
 }  // namespace

@@ -367,10 +367,34 @@ TEST(TokenizerFileTest, SaysWhatIsWrong) {
   EXPECT_THAT(error("[97,98]", "[97,300]"), HasSubstr("300"));
   EXPECT_THAT(error("258", "259"), HasSubstr("vocabulary of 259, has 258"));
   EXPECT_THAT(error("\"merges\"", "\"x\""), HasSubstr("merges"));
-  EXPECT_THAT(error("[97,98]", "\"ab\""), HasSubstr("is no tokenizer"));
+  for (const std::string merge :
+       {"\"ab\"", "[97]", "[97,98,99]", "[97.5,98]", "[97,4294967394]",
+        "[97,1e300]", "[true,98]", "[[97],98]"}) {
+    EXPECT_THAT(error("[97,98]", merge),
+                HasSubstr("merge 0 is no pair of ids"));
+  }
+  for (const std::string version :
+       {"1.5", "true", "\"1\"", "4294967297", "1e300", "[1]"}) {
+    EXPECT_THAT(error("\"version\":1", "\"version\":" + version),
+                HasSubstr("version is no integer of 32 bits"));
+  }
+  EXPECT_THAT(error("258", "258.0"), HasSubstr("vocab_size is no integer"));
   EXPECT_THAT(error(good, "[]"), HasSubstr("is no tokenizer"));
   EXPECT_THAT(Tokenizer::Load(path + "x").status().message(),
               HasSubstr(path + "x"));
+}
+
+// Nor does a value that is nested deeply overflow the stack.
+TEST(TokenizerFileTest, IgnoresFieldsItDoesNotKnow) {
+  const std::string path = FreshDirectory("tokenizer_nested") + "/t.json";
+  ASSERT_TRUE(Tokenizer::FromMerges({{'a', 'b'}})->Save(path).ok());
+  constexpr size_t kLevels = 500'000;
+  const std::string nested = absl::StrCat("{\"x\":", std::string(kLevels, '['),
+                                          std::string(kLevels, ']'), ",");
+  WriteTestFile(path, absl::StrCat(nested, ReadFile(path)->substr(1)));
+  const auto loaded = Tokenizer::Load(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->merges().size(), 1u);
 }
 
 }  // namespace
