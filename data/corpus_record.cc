@@ -10,7 +10,10 @@
 namespace nextword {
 namespace {
 
-using Json = nlohmann::ordered_json;
+// To write, in our order. To read there is nlohmann::json, which does not copy
+// a value that it has parsed: copies recurse into nested ones.
+using OrderedJson = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr char kFormat[] = "nextword corpus";
 constexpr int kVersion = 1;
@@ -26,7 +29,7 @@ uint64_t FromHex(const Json& json) {
   return absl::SimpleHexAtoi(text, &value) ? value : 0;
 }
 
-Json ToJson(const FileStamp& stamp) {
+OrderedJson ToJson(const FileStamp& stamp) {
   return {{"path", stamp.path},
           {"bytes", stamp.bytes},
           {"modified_ns", stamp.modified_ns},
@@ -40,8 +43,8 @@ FileStamp StampFromJson(const Json& json) {
           .hash = FromHex(json.at("hash"))};
 }
 
-Json ToJson(const std::vector<FileStamp>& stamps) {
-  Json json = Json::array();
+OrderedJson ToJson(const std::vector<FileStamp>& stamps) {
+  OrderedJson json = OrderedJson::array();
   for (const FileStamp& stamp : stamps) json.push_back(ToJson(stamp));
   return json;
 }
@@ -52,16 +55,17 @@ std::vector<FileStamp> StampsFromJson(const Json& json) {
   return stamps;
 }
 
-Json ToJson(const CorpusRecord& record) {
+OrderedJson ToJson(const CorpusRecord& record) {
   const CorpusInputs& inputs = record.inputs;
-  Json json = {{"format", kFormat},
-               {"version", kVersion},
-               {"sources", ToJson(inputs.sources)},
-               {"held_out_sources", ToJson(inputs.held_out_sources)},
-               {"held_out_fraction", inputs.held_out_fraction},
-               {"tokenizer_vocab_size", inputs.tokenizer_vocab_size},
-               {"tokenizer_fingerprint", Hex(record.tokenizer_fingerprint)},
-               {"train_checksum", Hex(record.train_checksum)}};
+  OrderedJson json = {
+      {"format", kFormat},
+      {"version", kVersion},
+      {"sources", ToJson(inputs.sources)},
+      {"held_out_sources", ToJson(inputs.held_out_sources)},
+      {"held_out_fraction", inputs.held_out_fraction},
+      {"tokenizer_vocab_size", inputs.tokenizer_vocab_size},
+      {"tokenizer_fingerprint", Hex(record.tokenizer_fingerprint)},
+      {"train_checksum", Hex(record.train_checksum)}};
   if (inputs.tokenizer.has_value()) {
     json["tokenizer"] = ToJson(*inputs.tokenizer);
   }
@@ -109,7 +113,7 @@ absl::Status CorpusRecord::Save(const std::string& path) const {
   // A path need not be UTF-8; what JSON cannot hold is replaced, and the corpus
   // is then made anew each time.
   const std::string text =
-      ToJson(*this).dump(2, ' ', false, Json::error_handler_t::replace);
+      ToJson(*this).dump(2, ' ', false, OrderedJson::error_handler_t::replace);
   return WriteFileAtomically(path, absl::StrCat(text, "\n"));
 }
 

@@ -272,6 +272,11 @@ absl::Status TokenFile::VerifyContents() const {
                                             " documents, wanted ",
                                             info_.num_documents));
   }
+  if (!ids.empty() && ids.back() != info_.vocabulary.end_of_text) {
+    return absl::DataLossError(absl::StrCat(
+        path_, ": ends with token ", ids.back(), ", wanted the end of text, ",
+        info_.vocabulary.end_of_text, ", behind the last document"));
+  }
   return absl::OkStatus();
 }
 

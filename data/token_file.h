@@ -81,8 +81,8 @@ class TokenFile {
       const std::string& path,
       const std::optional<Vocabulary>& expected = std::nullopt);
 
-  // Reads the whole file: its checksum, that all ids are in the vocabulary, and
-  // the number of documents.
+  // Reads the whole file: its checksum, that all ids are in the vocabulary, the
+  // number of documents, and that the last one ends.
   absl::Status VerifyContents() const;
 
   // Copies the tokens [begin, begin + out.size()), which must exist.

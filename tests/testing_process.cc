@@ -46,12 +46,15 @@ void Redirect(int stream, const std::string& path, int flags) {
   _exit(127);
 }
 
-// Waits for its end, and brings it about when `kill_at` appears in `errors`.
-int Wait(pid_t child, const std::string& errors, const std::string& kill_at) {
+// Waits for its end, and sends the signal when kill_at appears in `errors`.
+int Wait(pid_t child, const std::string& errors,
+         const ProcessOptions& options) {
   int status = 0;
-  while (waitpid(child, &status, kill_at.empty() ? 0 : WNOHANG) == 0) {
+  bool sent = options.kill_at.empty();
+  while (waitpid(child, &status, sent ? 0 : WNOHANG) == 0) {
     const auto said = ReadFile(errors);
-    if (said.ok() && absl::StrContains(*said, kill_at)) kill(child, SIGKILL);
+    sent = said.ok() && absl::StrContains(*said, options.kill_at);
+    if (sent) kill(child, options.signal);
     absl::SleepFor(absl::Milliseconds(2));
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -70,7 +73,7 @@ Outcome RunProcess(const std::vector<std::string>& arguments,
   NW_CHECK(child >= 0) << "fork";
   if (child == 0) Execute(arguments, output, errors, options.max_file_bytes);
   Outcome outcome;
-  outcome.exit_code = Wait(child, errors, options.kill_at);
+  outcome.exit_code = Wait(child, errors, options);
   outcome.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   outcome.errors = *ReadFile(errors);
   if (options.output_path.empty()) outcome.output = *ReadFile(output);

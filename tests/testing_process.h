@@ -14,9 +14,10 @@ struct ProcessOptions {
   int64_t max_file_bytes = 0;
   // Where standard output goes instead of into Outcome: "/dev/full".
   std::string output_path = {};
-  // Kills it, without warning, when this text is in what it has said on
-  // standard error; empty for never.
+  // Sends it the signal when this text is in what it has said on standard
+  // error; empty for never.
   std::string kill_at = {};
+  int signal = 9;  // That it is killed with.
 };
 
 struct Outcome {

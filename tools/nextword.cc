@@ -23,6 +23,7 @@
 #include "spdlog/spdlog.h"
 #include "tools/commands/bench.h"
 #include "tools/commands/check.h"
+#include "tools/commands/checkpoint.h"
 #include "tools/commands/coordinator.h"
 #include "tools/commands/eval.h"
 #include "tools/commands/example.h"
@@ -86,6 +87,7 @@ int main(int argc, char** argv) {
   nextword::AddLaunchCommand(app, launched, &status, &exit_code);
   nextword::AddCoordinatorCommand(app, &status, &exit_code);
   nextword::AddCheckCommand(app, &status);
+  nextword::AddCheckpointCommand(app, &status);
   nextword::AddEvalCommand(app, &status);
   nextword::AddGenerateCommand(app, &status);
   nextword::AddTokenizeCommand(app, &status);
