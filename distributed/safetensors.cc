@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
+#include "autograd/base/parallel.h"
 #include "autograd/base/status.h"
 #include "autograd/tensor/allocator.h"
 #include "configs/nearest_name.h"
@@ -216,6 +217,8 @@ absl::Status CheckCoverage(const std::map<std::string, Entry>& entries,
                    end > data_size ? ": it is cut off" : ""));
 }
 
+// That a thread reads at a time.
+constexpr int64_t kReadBytes = int64_t{1} << 21;
 // Bytes that are under way to a device at a time.
 constexpr int64_t kUploadBytes = int64_t{1} << 24;
 
@@ -223,7 +226,16 @@ constexpr int64_t kUploadBytes = int64_t{1} << 24;
 absl::Status ReadInto(const FileReader& file, uint64_t offset, Tensor* into) {
   char* const to = static_cast<char*>(into->raw_data());
   const int64_t size = into->size_bytes();
-  if (into->device() == Device::Cpu()) return file.Read(offset, size, to);
+  if (into->device() == Device::Cpu()) {
+    // New memory costs more than the copy; threads share it.
+    std::vector<absl::Status> statuses(NumChunks(size, kReadBytes));
+    ParallelFor(size, kReadBytes, [&](int64_t begin, int64_t end) {
+      statuses[begin / kReadBytes] =
+          file.Read(offset + begin, end - begin, to + begin);
+    });
+    for (const absl::Status& status : statuses) NW_RETURN_IF_ERROR(status);
+    return absl::OkStatus();
+  }
   std::string piece;
   for (int64_t at = 0; at < size; at += kUploadBytes) {
     piece.resize(std::min(kUploadBytes, size - at));

@@ -341,10 +341,12 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
   NW_RETURN_IF_ERROR(DeviceOf(config.device()).status());
   std::optional<Checkpoint> checkpoint;
   std::vector<DamagedCheckpoint> damaged;
+  const absl::Time start = absl::Now();
   if (lead) {
     NW_ASSIGN_OR_RETURN(checkpoint,
                         ResumeFrom(resume, config.run_dir(), &damaged));
   }
+  const absl::Duration verified_in = absl::Now() - start;
   NW_ASSIGN_OR_RETURN(CorpusData data, CorpusData::Open(config));
   NW_RETURN_IF_ERROR(CheckSame("corpus", data.fingerprint(), all));
   NW_RETURN_IF_ERROR(CheckSame("tokenizer", data.tokenizer.fingerprint(), all));
@@ -360,7 +362,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
                       Learner::Create(config, model, groups));
   std::unique_ptr<Trainer> trainer(
       new Trainer(config, std::move(data), std::move(learner), groups));
-  NW_RETURN_IF_ERROR(trainer->Resume(checkpoint));
+  NW_RETURN_IF_ERROR(trainer->Resume(checkpoint, verified_in));
   if (lead && !checkpoint.has_value() && resume == "auto") {
     trainer->Say(config.run_dir() +
                  " has no checkpoint yet: starting from step 0");
@@ -369,7 +371,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(
   return trainer;
 }
 
-absl::Status Trainer::Resume(const std::optional<Checkpoint>& checkpoint) {
+absl::Status Trainer::Resume(const std::optional<Checkpoint>& checkpoint,
+                             absl::Duration verified_in) {
+  const absl::Time start = absl::Now();
   NW_ASSIGN_OR_RETURN(const auto manifest, Restore(checkpoint));
   if (!manifest.has_value()) return learner_->Initialize();
   NW_RETURN_IF_ERROR(
@@ -379,8 +383,11 @@ absl::Status Trainer::Resume(const std::optional<Checkpoint>& checkpoint) {
       data_.held_out.has_value() && manifest->run().evaluation_due();
   sample_due_ = manifest->run().sample_due();
   if (!IsLead()) return absl::OkStatus();
-  Say(absl::StrFormat("resumed from %s, step %d of %d", checkpoint->directory(),
-                      step(), config_.steps()));
+  Say(absl::StrFormat(
+      "resumed from %s, step %d of %d, verified in %.2f s, read in %.2f s",
+      checkpoint->directory(), step(), config_.steps(),
+      absl::ToDoubleSeconds(verified_in),
+      absl::ToDoubleSeconds(absl::Now() - start)));
   for (const std::string& change :
        ChangedFields(checkpoint->config(), config_)) {
     Say(absl::StrCat("changed: ", change));

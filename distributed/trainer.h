@@ -74,7 +74,8 @@ class Trainer {
           std::unique_ptr<Learner> learner, const RankGroups& groups);
 
   // The last parts of Create. `checkpoint` is the lead's.
-  absl::Status Resume(const std::optional<Checkpoint>& checkpoint);
+  absl::Status Resume(const std::optional<Checkpoint>& checkpoint,
+                      absl::Duration verified_in);
   absl::Status OpenRun(const std::vector<DamagedCheckpoint>& damaged);
   absl::Status OpenMetrics();
 
