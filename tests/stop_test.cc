@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "autograd/base/file.h"
@@ -30,6 +31,19 @@ int ExitCodeOf(const std::function<int()>& body) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+// To this process, and waits until it was taken.
+void Send(int signal) {
+  kill(getpid(), signal);
+  for (int i = 0; i < 200 && !StopRequested(); ++i) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+}
+
+void Take() {
+  WatchStopSignals();
+  TakeStopSignals();
+}
+
 TEST(StopTest, ThereIsNoneAtFirst) {
   ForgetStop();
   EXPECT_FALSE(StopRequested());
@@ -40,8 +54,8 @@ TEST(StopTest, ThereIsNoneAtFirst) {
 TEST(StopTest, ASignalIsARequest) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     EXPECT_EQ(ExitCodeOf([&] {
-                TakeStopSignals();
-                raise(signal);
+                Take();
+                Send(signal);
                 const std::string name = signal == SIGTERM  ? "SIGTERM"
                                          : signal == SIGINT ? "SIGINT"
                                                             : "SIGUSR1";
@@ -58,9 +72,10 @@ TEST(StopTest, ASignalIsARequest) {
 
 TEST(StopTest, TheSameRequestMayComeTwice) {
   EXPECT_EQ(ExitCodeOf([] {
-              TakeStopSignals();
-              raise(SIGTERM);
-              raise(SIGTERM);
+              Take();
+              Send(SIGTERM);
+              Send(SIGTERM);
+              absl::SleepFor(absl::Milliseconds(100));
               return StopRequested() ? 7 : 1;
             }),
             7);
@@ -69,10 +84,11 @@ TEST(StopTest, TheSameRequestMayComeTwice) {
 TEST(StopTest, ASecondRequestEndsTheProcess) {
   const auto twice = [](int signal) {
     return ExitCodeOf([signal] {
-      TakeStopSignals();
-      raise(SIGTERM);
+      Take();
+      Send(SIGTERM);
       absl::SleepFor(absl::Milliseconds(1100));
-      raise(signal);
+      kill(getpid(), signal);
+      absl::SleepFor(absl::Milliseconds(200));
       return 7;
     });
   };
@@ -80,6 +96,33 @@ TEST(StopTest, ASecondRequestEndsTheProcess) {
   EXPECT_EQ(twice(SIGINT), 128 + SIGINT);
   // A batch system's warning does not take back the time that it leaves.
   EXPECT_EQ(twice(SIGUSR1), 7);
+}
+
+TEST(StopTest, UntilItIsTakenASignalEndsTheProcess) {
+  EXPECT_EQ(ExitCodeOf([] {
+              WatchStopSignals();
+              kill(getpid(), SIGTERM);
+              absl::SleepFor(absl::Seconds(5));
+              return 7;
+            }),
+            128 + SIGTERM);
+}
+
+// Signals corrupted the heap of processes whose kernels they interrupted.
+TEST(StopTest, SignalsInterruptNoOtherThread) {
+  EXPECT_EQ(ExitCodeOf([] {
+              Take();
+              int blocked = 0;
+              std::thread([&] {
+                sigset_t mask;
+                pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+                for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+                  blocked += sigismember(&mask, signal);
+                }
+              }).join();
+              return blocked == 3 ? 7 : 1;
+            }),
+            7);
 }
 
 TEST(StopTest, ATimeComes) {

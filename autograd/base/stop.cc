@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -20,8 +21,8 @@ std::atomic<const char*> stop_reason{nullptr};
 std::atomic<int64_t> first_signal_at{kNever};
 std::atomic<int64_t> stop_at{kNever};
 std::atomic<int> delays{0};
+std::atomic<bool> taken{false};
 
-// Safe in a signal handler.
 int64_t MonotonicNanoseconds() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -34,6 +35,7 @@ const char* NameOf(int signal) {
 }
 
 void OnSignal(int signal) {
+  if (!taken) _exit(128 + signal);
   const int64_t now = MonotonicNanoseconds();
   int64_t first = kNever;
   if (first_signal_at.compare_exchange_strong(first, now)) {
@@ -45,14 +47,21 @@ void OnSignal(int signal) {
 
 }  // namespace
 
-void TakeStopSignals() {
-  struct sigaction action = {};
-  action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESTART;
+void WatchStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
-    sigaction(signal, &action, nullptr);
+    sigaddset(&signals, signal);
   }
+  // Threads that are started later inherit it.
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    int signal;
+    while (sigwait(&signals, &signal) == 0) OnSignal(signal);
+  }).detach();
 }
+
+void TakeStopSignals() { taken = true; }
 
 void StopAt(absl::Time time) {
   const absl::Duration left = time - absl::Now();

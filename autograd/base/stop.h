@@ -10,10 +10,17 @@
 
 namespace nextword {
 
-// From now on SIGTERM, SIGINT and SIGUSR1 (which batch systems send some time
-// before they end a job) are requests. A second one ends the process at once;
-// one that follows within a second does not, for the same request may come
-// twice, to a job and to its processes.
+// Has a thread of its own take SIGTERM, SIGINT and SIGUSR1 (which batch systems
+// send some time before they end a job), so that none interrupts a thread that
+// computes: some kernels of libraries, made at run time, do not survive that
+// (docs/checkpoints.md). Called by the first thread before there are others. A
+// signal ends the process at once, with 128 + its number, until
+// TakeStopSignals.
+void WatchStopSignals();
+
+// From now on they are requests. A second one ends the process at once; one
+// that follows within a second does not, for the same request may come twice,
+// to a job and to its processes.
 void TakeStopSignals();
 
 // A request at `time`.

@@ -48,6 +48,7 @@ absl::Time StartOfJob() {
 }
 
 absl::Status Train(const Options& options, int* exit_code) {
+  WatchStopSignals();
   if (!options.stop_after.empty()) {
     absl::Duration limit;
     if (!absl::ParseDuration(options.stop_after, &limit) ||
