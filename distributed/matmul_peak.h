@@ -11,8 +11,8 @@ namespace nextword {
 // large matrices on all threads, measured for about `seconds`.
 double MeasureMatmulPeak(DType dtype, Device device, double seconds);
 
-// The same, measured for 0.3 seconds when it is first asked for with this dtype,
-// device and number of threads. Thread-safe.
+// The same, measured for 0.3 seconds when it is first asked for with this
+// dtype, device and number of threads. Thread-safe.
 double MatmulPeak(DType dtype, Device device);
 
 }  // namespace nextword
