@@ -63,6 +63,7 @@ absl::Status RemoveLeftovers(const std::string& path) {
   const std::filesystem::path file(path);
   const std::string prefix = file.filename().string() + ".tmp.";
   const std::string folder = file.parent_path().string();
+  if (!folder.empty() && !IsDirectory(folder)) return absl::OkStatus();
   NW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                       ListDirectory(folder.empty() ? "." : folder));
   for (const std::string& name : names) {

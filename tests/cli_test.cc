@@ -71,7 +71,7 @@ TEST_F(CliTest, KilledRunsEndInTheSameBits) {
   };
   ASSERT_EQ(train("whole", "").exit_code, 0);
   for (const char* moment :
-       {"step 7/200", "step 31/200", "step-00000060", "step 85/200"}) {
+       {"step 7/200", "step 31/200", "step-00000060", "step-00000080"}) {
     const Outcome killed = train("killed", moment);
     EXPECT_EQ(killed.exit_code, 128 + 9) << moment << killed.errors;
   }

@@ -213,7 +213,7 @@ TEST_F(LaunchCommandTest, ASignalEndsTheJobWithoutRestart) {
       Words(Launch({"--log-dir", Path("logs")}, In("run", 100000))),
       " & launcher=$!; until grep -q 'step 3/' ", Path("logs/0.log"),
       "; do sleep 0.01; done; kill -TERM $launcher; wait $launcher"));
-  EXPECT_EQ(outcome.exit_code, 128 + 15) << outcome.errors;
+  EXPECT_EQ(outcome.exit_code, 85) << outcome.errors;
   EXPECT_THAT(outcome.errors, Not(HasSubstr("starting again")));
 }
 
