@@ -129,7 +129,7 @@ TrainedModel Train(const std::string& folder, uint64_t seed,
   NW_CHECK_OK(ValidateTrainConfig(*config, ConfigUse::kTrain));
   const auto trainer = Trainer::Create(*config, "none", Alone());
   NW_CHECK_OK(trainer.status());
-  NW_CHECK_OK((*trainer)->Run());
+  NW_CHECK_OK((*trainer)->Run().status());
   auto trained = TrainedModel::Load(folder + "/run");
   NW_CHECK_OK(trained.status());
   return *std::move(trained);
