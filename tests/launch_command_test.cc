@@ -195,7 +195,7 @@ TEST_F(LaunchCommandTest, AKilledRankIsNamedAndTheRunEndsInTheSameBits) {
       Words(Launch(
           {"--nproc", "2", "--backoff", "0.1", "--log-dir", Path("logs")},
           in("killed"))),
-      " & launcher=$!; until grep -q 'step 12/' ", Path("logs/0.log"),
+      " & launcher=$!; until grep -q 'step-00000010' ", Path("logs/0.log"),
       "; do sleep 0.01; done; "
       "for p in $(cat /proc/$launcher/task/*/children); do "
       "grep -qz ^RANK=1 /proc/$p/environ && kill -9 $p; done; wait $launcher"));
