@@ -108,7 +108,7 @@ TEST(StopTest, UntilItIsTakenASignalEndsTheProcess) {
             128 + SIGTERM);
 }
 
-// Signals corrupted the heap of processes whose kernels they interrupted.
+// With a handler on threads that compute, heaps were found corrupted.
 TEST(StopTest, SignalsInterruptNoOtherThread) {
   EXPECT_EQ(ExitCodeOf([] {
               Take();

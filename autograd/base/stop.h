@@ -12,10 +12,10 @@ namespace nextword {
 
 // Has a thread of its own take SIGTERM, SIGINT and SIGUSR1 (which batch systems
 // send some time before they end a job), so that none interrupts a thread that
-// computes: some kernels of libraries, made at run time, do not survive that
-// (docs/checkpoints.md). Called by the first thread before there are others. A
-// signal ends the process at once, with 128 + its number, until
-// TakeStopSignals.
+// computes: with a handler on these, heaps were found corrupted, for a reason
+// that is not known (docs/checkpoints.md). Called by the first thread before
+// there are others. A signal ends the process at once, with 128 + its number,
+// until TakeStopSignals.
 void WatchStopSignals();
 
 // From now on they are requests. A second one ends the process at once; one
