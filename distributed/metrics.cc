@@ -22,10 +22,17 @@ using Json = nlohmann::ordered_json;
 
 // The step of a line; nothing when it is no record of ours.
 std::optional<int64_t> StepOf(absl::string_view line) {
-  const Json record = Json::parse(line.begin(), line.end(), nullptr,
-                                  /*allow_exceptions=*/false);
+  // Not ordered_json, which copies what it has parsed: copies recurse into
+  // nested values.
+  const auto record = nlohmann::json::parse(line.begin(), line.end(), nullptr,
+                                            /*allow_exceptions=*/false);
   if (!record.is_object() || !record.contains("step") ||
       !record["step"].is_number_integer()) {
+    return std::nullopt;
+  }
+  // The library would make a negative number of it.
+  if (record["step"].is_number_unsigned() &&
+      record["step"].get<uint64_t>() > INT64_MAX) {
     return std::nullopt;
   }
   return record["step"].get<int64_t>();

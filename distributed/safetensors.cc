@@ -140,11 +140,11 @@ bool IsListOfSizes(const json& value) {
          });
 }
 
-// Bytes of a tensor; nothing when they do not fit 63 bits.
+// Bytes of a tensor; nothing when they do not fit 63 bits, multiplied from the
+// first dimension on, as Shape and the format's own library do: a zero that
+// comes too late does not help.
 std::optional<int64_t> SizeInBytes(const std::vector<int64_t>& dims,
                                    size_t element_size) {
-  // An empty tensor may have other dimensions of any size.
-  if (std::count(dims.begin(), dims.end(), 0) > 0) return 0;
   int64_t bytes = static_cast<int64_t>(element_size);
   for (int64_t dim : dims) {
     if (__builtin_mul_overflow(bytes, dim, &bytes)) return std::nullopt;

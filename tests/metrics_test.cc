@@ -71,6 +71,17 @@ TEST(Metrics, CompletesALastLineWithoutItsEnd) {
   EXPECT_EQ(*ReadFile(TestPath()), "{\"step\":1}\n{\"step\":2}\n");
 }
 
+TEST(Metrics, DropsAStepThatIsNoStep) {
+  const std::string path = ::testing::TempDir() + "/large_step";
+  // 2^63, which would wrap to a step before all others.
+  ASSERT_TRUE(WriteFileAtomically(path,
+                                  "{\"step\":1}\n"
+                                  "{\"step\":9223372036854775808}\n")
+                  .ok());
+  ASSERT_TRUE(MetricsFile::Open(path, 5).ok());
+  EXPECT_EQ(*ReadFile(path), "{\"step\":1}\n");
+}
+
 TEST(Metrics, NamesAPathThatCannotBeWritten) {
   const auto file = MetricsFile::Open("/nowhere/metrics.jsonl", 0);
   EXPECT_NE(file.status().message().find("/nowhere/metrics.jsonl"),

@@ -240,6 +240,7 @@ TEST(Safetensors, RefusesHostileHeaders) {
       {tensor("[18446744073709551615]", "[0,8]"), "has no shape"},
       {tensor("[4294967296,4294967296]", "[0,8]"), "too large for memory"},
       {tensor("[4611686018427387904]", "[0,8]"), "too large for memory"},
+      {tensor("[4611686018427387904,4,0]", "[0,0]"), "too large for memory"},
       {tensor("[2]", "[0]"), "has no data_offsets"},
       {tensor("[2]", "[8,0]"), "lies at [8,0], wanted 8 bytes"},
       {tensor("[3]", "[0,8]"), "lies at [0,8], wanted 12 bytes"},

@@ -108,7 +108,7 @@ TEST(StopTest, UntilItIsTakenASignalEndsTheProcess) {
             128 + SIGTERM);
 }
 
-// With a handler on threads that compute, heaps were found corrupted.
+// See signal_during_matmul_test.
 TEST(StopTest, SignalsInterruptNoOtherThread) {
   EXPECT_EQ(ExitCodeOf([] {
               Take();

@@ -12,10 +12,10 @@ namespace nextword {
 
 // Has a thread of its own take SIGTERM, SIGINT and SIGUSR1 (which batch systems
 // send some time before they end a job), so that none interrupts a thread that
-// computes: with a handler on these, heaps were found corrupted, for a reason
-// that is not known (docs/checkpoints.md). Called by the first thread before
-// there are others. A signal ends the process at once, with 128 + its number,
-// until TakeStopSignals.
+// computes: oneDNN's f32 kernels move the stack pointer into the heap, where a
+// handler's frame would overwrite what lies beside it. Called by the first
+// thread before there are others. A signal ends the process at once, with 128 +
+// its number, until TakeStopSignals.
 void WatchStopSignals();
 
 // From now on they are requests. A second one ends the process at once; one
