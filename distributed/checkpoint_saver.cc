@@ -42,6 +42,24 @@ bool CheckpointSaver::TakesPart() const {
   return groups_.all->rank() < groups_.shards->world_size();
 }
 
+void CheckpointSaver::MakeRoom(const ShardedTensors& weights,
+                               const ShardedTensors& moments) {
+  const RankGroups groups(groups_.all, groups_.background);
+  weights_.emplace(weights.RoomForCopy(groups));
+  moments_.emplace(moments.RoomForCopy(groups));
+}
+
+void CheckpointSaver::Prepare(const ShardedTensors& weights,
+                              const ShardedTensors& moments) {
+  if (!TakesPart() || !config_.checkpoint().asynchronous()) return;
+  NW_CHECK(!weights_.has_value()) << "prepared twice";
+  MakeRoom(weights, moments);
+  thread_ = std::thread([this] {
+    weights_->Touch();
+    moments_->Touch();
+  });
+}
+
 void CheckpointSaver::Save(CheckpointState state, const ShardedTensors& weights,
                            const ShardedTensors& moments, Mode mode) {
   NW_CHECK(job_ == nullptr) << "a save is under way";
@@ -53,14 +71,10 @@ void CheckpointSaver::Save(CheckpointState state, const ShardedTensors& weights,
     job_->outcome.stalled = job_->outcome.took;
     return;
   }
-  if (weights_.has_value()) {
-    weights_->Update(weights);
-    moments_->Update(moments);
-  } else {
-    const RankGroups groups(groups_.all, groups_.background);
-    weights_.emplace(weights.Copy(groups));
-    moments_.emplace(moments.Copy(groups));
-  }
+  if (thread_.joinable()) thread_.join();
+  if (!weights_.has_value()) MakeRoom(weights, moments);
+  weights_->Update(weights);
+  moments_->Update(moments);
   job_.reset(new Job{std::move(state), *weights_, *moments_, start});
   job_->outcome.stalled = absl::Now() - start;
   thread_ = std::thread([this] {

@@ -45,6 +45,10 @@ class CheckpointSaver {
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
+  // Takes the memory of copies of these tensors while the caller goes on;
+  // without, the first save in the background waits for it.
+  void Prepare(const ShardedTensors& weights, const ShardedTensors& moments);
+
   // Begins to save: `state` on the lead, with `weights` and `moments`, which
   // may change when this returns. No other save is under way: Wait before.
   // Collective; errors are in the outcome, and only those of an exchange with
@@ -61,16 +65,16 @@ class CheckpointSaver {
   struct Job;
 
   bool TakesPart() const;
+  void MakeRoom(const ShardedTensors& weights, const ShardedTensors& moments);
   void Run(Job* job) const;
   absl::Status Write(Job* job) const;
 
   const TrainConfig config_;
   const RankGroups groups_;
-  // Of this rank, once there has been a save in the background: its memory is
-  // used again.
+  // The copies of this rank, whose memory is used again and again.
   std::optional<ShardedTensors> weights_, moments_;
   std::unique_ptr<Job> job_;
-  std::thread thread_;
+  std::thread thread_;  // Touches the copies' memory, or does the job.
 };
 
 }  // namespace nextword

@@ -105,7 +105,7 @@ std::vector<Tensor*> ShardedTensors::Held() {
   return held;
 }
 
-ShardedTensors ShardedTensors::Copy(const RankGroups& groups) const {
+ShardedTensors ShardedTensors::RoomForCopy(const RankGroups& groups) const {
   ShardedTensors copy = *this;
   copy.copied_ = true;
   copy.groups_ = groups;
@@ -116,8 +116,14 @@ ShardedTensors ShardedTensors::Copy(const RankGroups& groups) const {
     *tensor = Empty(tensor->shape(), tensor->dtype());
     PreferLargePages(*tensor);
   }
-  copy.Update(*this);
   return copy;
+}
+
+void ShardedTensors::Touch() {
+  NW_CHECK(copied_) << "the learner's own tensors are not to be changed";
+  for (Tensor* tensor : Held()) {
+    std::memset(tensor->raw_data(), 0, tensor->size_bytes());
+  }
 }
 
 void ShardedTensors::Update(const ShardedTensors& live) {

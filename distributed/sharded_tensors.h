@@ -34,11 +34,14 @@ class ShardedTensors {
   ShardedTensors(const Parameters& parameters, std::vector<Moment> moments,
                  std::vector<FlatRange> buckets, const RankGroups& groups);
 
-  // A copy in this machine's memory of what this rank needs to write, which
-  // Write can go on with while the learner does, on another thread; it puts
-  // pieces together over `groups`.
-  ShardedTensors Copy(const RankGroups& groups) const;
-  // Makes a copy that was taken of `live` equal to it again.
+  // Room in this machine's memory for a copy of what this rank needs to write,
+  // with which Write can go on while the learner does, on another thread; it
+  // puts pieces together over `groups`. Undefined until it is updated.
+  ShardedTensors RoomForCopy(const RankGroups& groups) const;
+  // Makes the system hand out that room now; by the page, gigabytes take
+  // seconds.
+  void Touch();
+  // Makes room that was made for a copy of `live` equal to it.
   void Update(const ShardedTensors& live);
 
   // Declared only, where pieces must be put together.

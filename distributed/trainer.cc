@@ -41,6 +41,9 @@ absl::StatusOr<Trainer::End> Trainer::Run() {
 }
 
 absl::Status Trainer::TrainToTheEnd() {
+  if (NextDue(config_.checkpoint().every()) < config_.steps()) {
+    saver_.Prepare(learner_->Weights(), learner_->Moments());
+  }
   NW_RETURN_IF_ERROR(FollowUp());
   while (step() < config_.steps()) {
     profiler_.BeforeStep();
@@ -102,6 +105,10 @@ absl::Status Trainer::FollowUp() {
 
 bool Trainer::IsDue(int64_t every) const {
   return every > 0 && step() % every == 0;
+}
+
+int64_t Trainer::NextDue(int64_t every) const {
+  return every > 0 ? (step() / every + 1) * every : config_.steps();
 }
 
 absl::Status Trainer::Log(const StepResult& result) {

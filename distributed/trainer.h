@@ -108,6 +108,8 @@ class Trainer {
 
   bool IsLead() const { return groups_.all->rank() == 0; }
   bool IsDue(int64_t every) const;
+  // The step after this one at which it is; the last step with 0.
+  int64_t NextDue(int64_t every) const;
   bool IsLastStep() const { return step() == config_.steps(); }
 
   const TrainConfig config_;
