@@ -61,10 +61,10 @@ void CheckpointSaver::Prepare(const ShardedTensors& weights,
 }
 
 void CheckpointSaver::Save(CheckpointState state, const ShardedTensors& weights,
-                           const ShardedTensors& moments, Mode mode) {
+                           const ShardedTensors& moments, Mode mode,
+                           absl::Time start) {
   NW_CHECK(job_ == nullptr) << "a save is under way";
   if (!TakesPart()) return;
-  const absl::Time start = absl::Now();
   if (mode == Mode::kNow || !config_.checkpoint().asynchronous()) {
     job_.reset(new Job{std::move(state), weights, moments, start});
     Run(job_.get());

@@ -50,11 +50,12 @@ class CheckpointSaver {
   void Prepare(const ShardedTensors& weights, const ShardedTensors& moments);
 
   // Begins to save: `state` on the lead, with `weights` and `moments`, which
-  // may change when this returns. No other save is under way: Wait before.
+  // may change when this returns; training has waited since `start`, when it
+  // began to check them. No other save is under way: Wait before.
   // Collective; errors are in the outcome, and only those of an exchange with
   // other ranks are seen by these, too.
   void Save(CheckpointState state, const ShardedTensors& weights,
-            const ShardedTensors& moments, Mode mode);
+            const ShardedTensors& moments, Mode mode, absl::Time start);
 
   // Of a save that is over; each is returned once.
   std::optional<Outcome> Poll();

@@ -244,6 +244,7 @@ absl::Status Trainer::SaveAndStop() {
 absl::Status Trainer::Save(CheckpointSaver::Mode mode) {
   const trace::Span span("step", "save");
   const ActivityScope activity("save");
+  const absl::Time start = absl::Now();
   NW_RETURN_IF_ERROR(SeeSaved(saver_.Wait()));
   if (learner_->has_whole_weights()) {
     NW_RETURN_IF_ERROR(
@@ -256,7 +257,7 @@ absl::Status Trainer::Save(CheckpointSaver::Mode mode) {
         "stops here, checkpoints that it has saved are intact",
         step()));
   }
-  saver_.Save(State(), learner_->Weights(), learner_->Moments(), mode);
+  saver_.Save(State(), learner_->Weights(), learner_->Moments(), mode, start);
   unsaved_ = false;
   const std::optional<CheckpointSaver::Outcome> outcome = saver_.Poll();
   // There is no other save after this one.
