@@ -11,8 +11,8 @@
 # Variables: NEXTWORD, the program there (nextword); NEXTWORD_PORT, a free port
 # of node 0 (29400); NEXTWORD_SSH, what takes HOST COMMAND and runs it there.
 #
-# When a launcher fails, the others are ended; Ctrl-C ends all. The exit code is
-# that of the launcher that failed first.
+# When a launcher fails, the others are ended, and the exit code is that of the
+# first to fail. Ctrl-C stops all; they save, and the exit code is 85.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -78,7 +78,9 @@ run() {
 
 exec 3>&1
 status=0
+stopped=0
 while read -r node code; do
+  if [ "$code" -eq 85 ]; then stopped=$code && continue; fi
   [ "$code" -ne 0 ] && [ "$status" -eq 0 ] || continue
   status=$code
   echo "over_ssh.sh: the launcher on ${hosts[node]} ended with exit code" \
@@ -91,4 +93,5 @@ done < <(
   done
   wait
 )
+if [ "$status" -eq 0 ]; then status=$stopped; fi
 exit "$status"

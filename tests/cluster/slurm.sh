@@ -151,9 +151,13 @@ expect_end COMPLETED 1
 expect_same_bits requeued
 row "requeued" "$(sum_of requeued)" "$(resumed_from)"
 
-# Begun elsewhere, and requeued before it has a checkpoint of its own.
+# Begun elsewhere, and requeued before it has a checkpoint of its own, since its
+# ranks hang.
 submit begun --resume "$work/alone/checkpoints/step-00000200"
 wait_for 60 "step 210 of job $job" reached 210
+for process in $(our_processes); do
+  if grep -qsz '^RANK=' "/proc/$process/environ"; then kill -STOP "$process"; fi
+done
 scontrol requeue "$job"
 expect_end COMPLETED 1
 expect_same_bits begun
