@@ -102,6 +102,13 @@ field() {
 has_ended() {
   [[ $(field JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL)$ ]]
 }
+# signal_those SIGNAL FILE PATTERN: whose FILE in /proc has it.
+signal_those() {
+  local process
+  for process in $(our_processes); do
+    if grep -qsz "$3" "/proc/$process/$2"; then kill -s "$1" "$process"; fi
+  done
+}
 reached() { grep -qF "[rank 0] step $1/" "$log" 2>/dev/null; }
 
 # expect_end STATE RESTARTS
@@ -135,9 +142,7 @@ row "2 nodes" "$(sum_of whole)" "$(field JobState), $(field NodeList)"
 
 submit killed
 wait_for 60 "step 150 of job $job" reached 150
-for process in $(our_processes); do
-  if grep -qsz '^RANK=1$' "/proc/$process/environ"; then kill -9 "$process"; fi
-done
+signal_those KILL environ '^RANK=1$'
 expect_end COMPLETED 0
 expect_same_bits killed
 expect "$log" "[launcher] rank 1 "
@@ -148,16 +153,16 @@ submit requeued
 wait_for 60 "step 150 of job $job" reached 150
 scontrol requeue "$job"
 expect_end COMPLETED 1
+expect "$log" "[rank 0] stopped by SIGTERM at step"
 expect_same_bits requeued
 row "requeued" "$(sum_of requeued)" "$(resumed_from)"
 
-# Begun elsewhere, and requeued before it has a checkpoint of its own, since its
-# ranks hang.
+# Begun elsewhere, and requeued before it has a checkpoint of its own: its ranks
+# were killed, and its script had no time to see it.
 submit begun --resume "$work/alone/checkpoints/step-00000200"
 wait_for 60 "step 210 of job $job" reached 210
-for process in $(our_processes); do
-  if grep -qsz '^RANK=' "/proc/$process/environ"; then kill -STOP "$process"; fi
-done
+signal_those STOP cmdline '/slurm_script$'
+signal_those KILL environ '^RANK='
 scontrol requeue "$job"
 expect_end COMPLETED 1
 expect_same_bits begun
@@ -170,6 +175,7 @@ submit warned
 wait_for 60 "step 150 of job $job" reached 150
 scancel --batch --signal=USR1 "$job"
 expect_end COMPLETED 1
+expect "$log" "[rank 0] stopped by SIGUSR1 at step"
 expect_same_bits warned
 row "time nearly up" "$(sum_of warned)" "$(resumed_from)"
 
