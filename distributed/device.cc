@@ -1,5 +1,11 @@
 #include "distributed/device.h"
 
+#include <mutex>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "autograd/base/log.h"
+
 namespace nextword {
 
 absl::StatusOr<Device> DeviceOf(DeviceKind kind) {
@@ -12,7 +18,20 @@ absl::StatusOr<Device> DeviceOf(DeviceKind kind) {
               "with --config=cuda");
   }
   if (kind == CPU || !has_cuda) return Device::Cpu();
-  return Device::Cuda();
+  const Device gpu = Device::Cuda();
+  const absl::Status usable = CheckDevice(gpu.type, gpu.index);
+  if (usable.ok()) return gpu;
+  const std::string reason(usable.message());
+  if (kind == CUDA) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("device: is CUDA, but the GPU cannot be used: ", reason));
+  }
+  static std::once_flag once;
+  std::call_once(once, [&] {
+    Log::warn("device: AUTO is the CPU, since the GPU cannot be used: {}",
+              reason);
+  });
+  return Device::Cpu();
 }
 
 }  // namespace nextword

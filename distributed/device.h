@@ -8,8 +8,9 @@
 
 namespace nextword {
 
-// AUTO is the first GPU, or the CPU where there is none. Error: CUDA, and the
-// build or the machine has none.
+// AUTO is the first GPU, or the CPU where there is none, or, with a warning,
+// none that this program can use. Error: CUDA, and the build or the machine has
+// no such GPU.
 absl::StatusOr<Device> DeviceOf(DeviceKind kind);
 
 }  // namespace nextword

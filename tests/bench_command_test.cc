@@ -283,7 +283,7 @@ TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
         {"model.vocab_size=50257", "batch.micro_batch=2"}}) {
     Arguments arguments = {
         "step",     "--config", "configs/quickstart.textproto",
-        "--warmup", "1",        "--steps",
+        "--warmup", "0",        "--steps",
         "1",        "--set",    "model.vocab_size=4096"};
     for (const std::string& field : fields) {
       arguments.insert(arguments.end(), {"--set", field});

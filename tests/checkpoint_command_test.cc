@@ -82,6 +82,14 @@ TEST_F(CheckpointCommandTest, RefusesWhatIsNone) {
   EXPECT_NE(Nextword({"checkpoint", "prune", Path("run")}).exit_code, 0);
 }
 
+TEST_F(CheckpointCommandTest, KeepsAtLeastOne) {
+  const Outcome none =
+      Nextword({"checkpoint", "prune", Path("run"), "--keep", "0"});
+  EXPECT_NE(none.exit_code, 0);
+  EXPECT_THAT(none.errors,
+              HasSubstr("--keep: Value 0 not in range 1 to 1000000000\n"));
+}
+
 TEST_F(CheckpointCommandTest, ASignalStopsTraining) {
   ASSERT_EQ(Nextword(Train({Text()})).exit_code, 0);
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {

@@ -1,4 +1,5 @@
 // Training on a GPU, real or emulated, against training on the CPU.
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -7,7 +8,10 @@
 #include "autograd/base/status.h"
 #include "autograd/kernels/matmul_precision.h"
 #include "autograd/tensor/allocator.h"
+#include "distributed/device.h"
 #include "distributed/learner.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "optim/optimizer.h"
 #include "tests/testing.h"
 #include "tests/testing_models.h"
@@ -146,6 +150,24 @@ TEST(MemoryTest, MomentsAreAsPredicted) {
     EXPECT_EQ(Learner::EstimateMemory(config, config.model(), 1).moments, bytes)
         << OptimizerKind_Name(kind);
   }
+}
+
+TEST(DeviceTest, AGpuWithoutCodeIsNotTakenUnasked) {
+  if (DeviceCount(DeviceType::kCuda) == 0) GTEST_SKIP() << "no GPU";
+  ASSERT_EQ(*DeviceOf(AUTO), Device::Cuda());
+  if (!DescribeDevice(DeviceType::kCuda, 0).starts_with("emulated")) {
+    GTEST_SKIP() << "the kernels of this program are for this GPU";
+  }
+  setenv("CUDA_EMULATOR_NO_CODE", "1", 1);
+  EXPECT_EQ(*DeviceOf(AUTO), Device::Cpu());
+  const absl::Status status = DeviceOf(CUDA).status();
+  const std::string message(status.message());
+  unsetenv("CUDA_EMULATOR_NO_CODE");
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(message, testing::StartsWith(
+                           "device: is CUDA, but the GPU cannot be "
+                           "used: emulated GPU, compute capability 9.0"));
+  EXPECT_THAT(message, testing::HasSubstr("cuda_archs"));
 }
 
 TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {

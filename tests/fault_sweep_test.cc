@@ -43,7 +43,7 @@ constexpr int kKilled = 128 + 9;
 int Stride() {
   const char* const text = std::getenv("NEXTWORD_SWEEP_STRIDE");
   int stride;
-  return text != nullptr && absl::SimpleAtoi(text, &stride) ? stride : 13;
+  return text != nullptr && absl::SimpleAtoi(text, &stride) ? stride : 23;
 }
 
 // This process trains on one thread, so that it can be forked.

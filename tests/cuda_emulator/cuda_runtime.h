@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 
@@ -77,7 +78,11 @@ inline void __syncwarp(unsigned = 0xffffffffu) { __shfl_sync(0, 0, 0); }
 // The runtime's functions on host memory. One device; all work is done when a
 // call returns.
 
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaError_t {
+  cudaSuccess,
+  cudaErrorMemoryAllocation,
+  cudaErrorNoKernelImageForDevice,
+};
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice,
   cudaMemcpyDeviceToHost,
@@ -119,6 +124,14 @@ struct cudaDeviceProp {
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated GPU", 9, 0};
   return cudaSuccess;
+}
+struct cudaFuncAttributes {};
+// As of a GPU that the code was not compiled for: CUDA_EMULATOR_NO_CODE in the
+// environment.
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
+  return std::getenv("CUDA_EMULATOR_NO_CODE") == nullptr
+             ? cudaSuccess
+             : cudaErrorNoKernelImageForDevice;
 }
 inline cudaError_t cudaDriverGetVersion(int* version) {
   *version = 13000;

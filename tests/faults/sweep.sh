@@ -1,5 +1,5 @@
 #!/bin/bash
-# Every fault point in turn: tests/fault_sweep_test tries one of 13 in the plain
+# Every fault point in turn: tests/fault_sweep_test tries one of 23 in the plain
 # tests; this tries them all, in some six minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -299,16 +299,16 @@ void AddCheckpointCommand(CLI::App& app, absl::Status* status) {
   CLI::App* const prune = Add(parent, "prune", "Remove old checkpoints.", kRun,
                               options, Prune, status);
   prune->add_option("--keep", options->retention.keep, "The newest so many")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1'000'000'000))
       ->required();
   prune
       ->add_option("--keep-every,--keep_every", options->retention.keep_every,
                    "And those of multiples of this step")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000'000));
   prune
       ->add_option("--keep-best,--keep_best", options->retention.keep_best,
                    "And so many of the lowest held-out loss")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000'000));
   prune->add_flag("--dry-run,--dry_run", options->dry_run,
                   "Only say what would be removed");
 }

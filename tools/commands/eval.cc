@@ -109,7 +109,7 @@ void AddEvalCommand(CLI::App& app, absl::Status* status) {
                    "Text files; without, what the run held out")
       ->type_name("FILE");
   command->add_option("--batch", options->batch, "Sequences at a time")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1'000'000'000))
       ->capture_default_str();
   command->callback([options, status] { *status = Eval(*options); });
 }

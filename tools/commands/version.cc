@@ -1,6 +1,7 @@
 #include "tools/commands/version.h"
 
 #include <cstdio>
+#include <string>
 
 #include "autograd/base/parallel.h"
 #include "autograd/tensor/device.h"
@@ -19,7 +20,12 @@ void AddVersionCommand(CLI::App& app, absl::Status* /*status*/) {
     }
     std::printf("%-12s cpu, %d threads", "devices", NumThreads());
     const int gpus = DeviceCount(DeviceType::kCuda);
-    for (int i = 0; i < gpus; ++i) std::printf("; cuda:%d", i);
+    for (int i = 0; i < gpus; ++i) {
+      std::printf("; cuda:%d", i);
+      const absl::Status usable = CheckDevice(DeviceType::kCuda, i);
+      if (usable.ok()) continue;
+      std::printf(", of no use: %s", std::string(usable.message()).c_str());
+    }
     if (gpus == 0) {
       std::printf(IsBuiltFor(DeviceType::kCuda) ? "; built for GPUs, none here"
                                                 : "; built without GPUs");

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <ostream>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
 #include "autograd/cuda/cuda_check.h"
@@ -43,10 +44,14 @@ struct CublasLt {
   NW_LIBRARY_FUNCTION(library, cublasLtMatrixLayoutSetAttribute);
 };
 
+absl::StatusOr<DynamicLibrary> Load() {
+  return DynamicLibrary::Load(
+      absl::StrCat("libcublasLt.so.", CUBLAS_VER_MAJOR));
+}
+
 const CublasLt& Library() {
   static const auto* const library = [] {
-    const auto loaded =
-        DynamicLibrary::Load(absl::StrCat("libcublasLt.so.", CUBLAS_VER_MAJOR));
+    const auto loaded = Load();
     NW_CHECK(loaded.ok()) << loaded.status().message();
     return new CublasLt(*loaded);
   }();
@@ -323,7 +328,9 @@ void Linear(In x, In w, In bias, In residual, Out y) {
 
 [[maybe_unused]] const bool registered =
     matmul.Register(DeviceType::kCuda, Matmul) &&
-    linear.Register(DeviceType::kCuda, Linear);
+    linear.Register(DeviceType::kCuda, Linear) &&
+    RegisterDeviceCheck(DeviceType::kCuda,
+                        [](int /*index*/) { return Load().status(); });
 
 }  // namespace
 }  // namespace nextword::kernels::cuda
