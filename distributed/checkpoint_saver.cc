@@ -34,6 +34,7 @@ CheckpointSaver::CheckpointSaver(const TrainConfig& config,
     : config_(config), groups_(groups) {}
 
 CheckpointSaver::~CheckpointSaver() {
+  prepared_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
@@ -55,8 +56,8 @@ void CheckpointSaver::Prepare(const ShardedTensors& weights,
   NW_CHECK(!weights_.has_value()) << "prepared twice";
   MakeRoom(weights, moments);
   thread_ = std::thread([this] {
-    weights_->Touch();
-    moments_->Touch();
+    weights_->Touch(prepared_);
+    moments_->Touch(prepared_);
   });
 }
 
@@ -65,13 +66,14 @@ void CheckpointSaver::Save(CheckpointState state, const ShardedTensors& weights,
                            absl::Time start) {
   NW_CHECK(job_ == nullptr) << "a save is under way";
   if (!TakesPart()) return;
+  prepared_ = true;
+  if (thread_.joinable()) thread_.join();
   if (mode == Mode::kNow || !config_.checkpoint().asynchronous()) {
     job_.reset(new Job{std::move(state), weights, moments, start});
     Run(job_.get());
     job_->outcome.stalled = job_->outcome.took;
     return;
   }
-  if (thread_.joinable()) thread_.join();
   if (!weights_.has_value()) MakeRoom(weights, moments);
   weights_->Update(weights);
   moments_->Update(moments);

@@ -7,6 +7,7 @@
 #ifndef NEXTWORD_DISTRIBUTED_CHECKPOINT_SAVER_H_
 #define NEXTWORD_DISTRIBUTED_CHECKPOINT_SAVER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -76,6 +77,7 @@ class CheckpointSaver {
   std::optional<ShardedTensors> weights_, moments_;
   std::unique_ptr<Job> job_;
   std::thread thread_;  // Touches the copies' memory, or does the job.
+  std::atomic<bool> prepared_ = false;  // Or it need not go on.
 };
 
 }  // namespace nextword

@@ -119,10 +119,14 @@ ShardedTensors ShardedTensors::RoomForCopy(const RankGroups& groups) const {
   return copy;
 }
 
-void ShardedTensors::Touch() {
+void ShardedTensors::Touch(const std::atomic<bool>& enough) {
   NW_CHECK(copied_) << "the learner's own tensors are not to be changed";
   for (Tensor* tensor : Held()) {
-    std::memset(tensor->raw_data(), 0, tensor->size_bytes());
+    char* const data = static_cast<char*>(tensor->raw_data());
+    const int64_t size = tensor->size_bytes();
+    for (int64_t i = 0; i < size && !enough; i += kCopyBytes) {
+      std::memset(data + i, 0, std::min(kCopyBytes, size - i));
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #ifndef NEXTWORD_DISTRIBUTED_SHARDED_TENSORS_H_
 #define NEXTWORD_DISTRIBUTED_SHARDED_TENSORS_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,9 +39,9 @@ class ShardedTensors {
   // with which Write can go on while the learner does, on another thread; it
   // puts pieces together over `groups`. Undefined until it is updated.
   ShardedTensors RoomForCopy(const RankGroups& groups) const;
-  // Makes the system hand out that room now; by the page, gigabytes take
-  // seconds.
-  void Touch();
+  // Makes the system hand out that room now, until it is `enough`; by the page,
+  // gigabytes take seconds.
+  void Touch(const std::atomic<bool>& enough);
   // Makes room that was made for a copy of `live` equal to it.
   void Update(const ShardedTensors& live);
 
