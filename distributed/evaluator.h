@@ -26,7 +26,8 @@ struct Evaluation {
 // all), `batch` of them at a time, which the ranks share. With a part only, its
 // bytes are taken in proportion to its tokens. The result does not depend on
 // `batch` beyond rounding, and not at all on threads or ranks. Errors: another
-// rank is gone; Cancelled on all, once `stop` is, which may be null.
+// rank is gone; Cancelled on all, soon after one was asked to stop, unless
+// `stop` is null.
 absl::StatusOr<Evaluation> Evaluate(const layers::Transformer& model,
                                     const EvaluationSequences& sequences,
                                     int64_t batch, int64_t max_sequences,

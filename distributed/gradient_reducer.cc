@@ -224,12 +224,14 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
                                ActivityKind::kWaitsForOthers);
   const std::vector<LossSum> mine = std::exchange(losses_, {});
   const int ranks = groups_.all->world_size();
-  const Tensor row = Empty({lanes_, 2}, DType::kF64);
+  const Tensor row = Empty({lanes_, 3}, DType::kF64);
   for (int i = 0; i < lanes_; ++i) {
-    row.data<double>()[2 * i] = mine[i].nats;
-    row.data<double>()[2 * i + 1] = static_cast<double>(mine[i].tokens);
+    double* const loss = row.data<double>() + 3 * i;
+    loss[0] = mine[i].nats;
+    loss[1] = static_cast<double>(mine[i].tokens);
+    loss[2] = mine[i].interrupted ? 1 : 0;
   }
-  const Tensor rows = Empty({ranks, lanes_, 2}, DType::kF64);
+  const Tensor rows = Empty({ranks, lanes_, 3}, DType::kF64);
   const absl::Time start = absl::Now();
   NW_RETURN_IF_ERROR(groups_.all->Gather(row, rows, "loss").Wait());
   waited_ += absl::Now() - start;
@@ -238,8 +240,8 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
     const bool side_by_side = result_ == ReducedGradients::kPiecesOnly;
     const int place =
         side_by_side ? lane % ranks * lanes_ + lane / ranks : lane;
-    const double* const loss = rows.data<double>() + 2 * place;
-    losses.push_back({loss[0], static_cast<int64_t>(loss[1])});
+    const double* const loss = rows.data<double>() + 3 * place;
+    losses.push_back({loss[0], static_cast<int64_t>(loss[1]), loss[2] != 0});
   }
   return SumTree(losses, 0, losses.size());
 }

@@ -30,10 +30,14 @@ namespace nextword {
 struct LossSum {
   double nats = 0;
   int64_t tokens = 0;
+  // Some of it was not computed, for a stop (base/interruptible.h): it is of no
+  // use.
+  bool interrupted = false;
 
   void Add(const LossSum& other) {
     nats += other.nats;
     tokens += other.tokens;
+    interrupted = interrupted || other.interrupted;
   }
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "autograd/base/interruptible.h"
 #include "autograd/base/status.h"
 #include "autograd/base/trace.h"
 #include "autograd/engine.h"
@@ -221,6 +222,7 @@ absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
   absl::StatusOr<LossSum> loss = SumGradients(read, stop);
   NW_RETURN_IF_ERROR(status());
   NW_RETURN_IF_ERROR(loss.status());
+  if (loss->interrupted) return stop->Agree();
   NW_ASSIGN_OR_RETURN(const StepResult result, Update(*loss));
   ++step_;
   next_sequence_ += SequencesPerStep(config_.batch());
@@ -239,7 +241,9 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
     for (int m = 0; m < batch.micro_batches(); ++m) {
       if (stop != nullptr) NW_RETURN_IF_ERROR(stop->Check());
       const bool last = m + 1 == batch.micro_batches();
+      const InterruptibleScope scope(stop != nullptr);
       lane_loss.Add(AddMicroBatch(first + m * batch.micro_batch(), last, read));
+      lane_loss.interrupted = lane_loss.interrupted || scope.interrupted();
     }
     const trace::Span span("step", "reduce");
     reducer_->FinishLane(lane_loss);
@@ -252,7 +256,8 @@ LossSum Learner::AddMicroBatch(int64_t first_in_step, bool last,
                                const BatchReader& read) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   const Variable loss = Forward(batch, first_in_step);
-  const LossSum sum{ToScalar<float>(loss.value()), batch.CountTargets()};
+  const LossSum sum{.nats = ToScalar<float>(loss.value()),
+                    .tokens = batch.CountTargets()};
   const trace::Span span("step", "backward");
   const ActivityScope activity("backward");
   if (last) reducer_->BeforeLastBackward();

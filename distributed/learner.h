@@ -68,10 +68,11 @@ class Learner {
 
   // One step on the sequences that come next. Error: it predicts no token; or
   // another rank is gone, and this learner is of no more use; or Cancelled on
-  // all ranks once `stop`, which may be null, is so between two micro-batches:
-  // weights and moments are those after the step before, to be saved; it can
-  // do no more steps. In a trace, the step and its phases (data, forward,
-  // backward, reduce, update) are spans of category "step".
+  // all ranks, soon after one was asked to stop, unless `stop` is null: what
+  // was computed of the step is given up, weights and moments are those after
+  // the step before, to be saved; it can do no more steps. In a trace, the step
+  // and its phases (data, forward, backward, reduce, update) are spans of
+  // category "step".
   absl::StatusOr<StepResult> Step(const BatchReader& read,
                                   StopAgreement* stop = nullptr);
 

@@ -19,16 +19,19 @@ absl::Status StopAgreement::Check() {
     const int32_t* const asked = rows_.data<int32_t>();
     agreed_ = std::find(asked, asked + ranks, 1) != asked + ranks;
   }
-  if (agreed_) {
-    const absl::Status mine = CheckStop();
-    return mine.ok() ? absl::CancelledError("stopped with another rank") : mine;
-  }
+  if (agreed_) return Agree();
   if (ranks == 1) return absl::OkStatus();
   const Tensor mine = Empty({1}, DType::kI32);
   *mine.data<int32_t>() = StopRequested() ? 1 : 0;
   rows_ = Empty({ranks, 1}, DType::kI32);
   under_way_ = all_->Gather(mine, rows_, "stop");
   return absl::OkStatus();
+}
+
+absl::Status StopAgreement::Agree() {
+  agreed_ = true;
+  const absl::Status mine = CheckStop();
+  return mine.ok() ? absl::CancelledError("stopped with another rank") : mine;
 }
 
 }  // namespace nextword

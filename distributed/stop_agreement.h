@@ -22,7 +22,11 @@ class StopAgreement {
   // compute. Other errors: a rank is gone.
   absl::Status Check();
 
-  // Whether Check has returned Cancelled.
+  // Whether some rank has been asked to, and all know it in another way than by
+  // Check: what it was computing was interrupted. Returns Cancelled.
+  absl::Status Agree();
+
+  // Whether one of them has returned Cancelled.
   bool agreed() const { return agreed_; }
 
  private:

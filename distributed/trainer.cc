@@ -36,7 +36,7 @@ absl::StatusOr<Trainer::End> Trainer::Run() {
   const absl::Status status = TrainToTheEnd();
   if (status.ok()) return End::kDone;
   if (!stop_.agreed() || !absl::IsCancelled(status)) return status;
-  NW_RETURN_IF_ERROR(SaveAndStop());
+  NW_RETURN_IF_ERROR(SaveAndStop(status.message()));
   return End::kStopped;
 }
 
@@ -172,10 +172,13 @@ absl::Status Trainer::EvaluateHeldOut() {
 absl::Status Trainer::Sample() {
   const trace::Span span("step", "sample");
   const ActivityScope activity("sample");
-  sample_due_ = false;
-  unsaved_ = true;
   // With all weights, the lead can do without the others.
-  if (!IsLead() && learner_->has_whole_weights()) return absl::OkStatus();
+  const bool alone =
+      learner_->has_whole_weights() && groups_.all->world_size() > 1;
+  if (alone && !IsLead()) {
+    sample_due_ = false;
+    return absl::OkStatus();
+  }
   const SampleConfig& sample = config_.sample();
   std::vector<int32_t> prompt = {data_.tokenizer.end_of_text_id()};
   if (!sample.prompt().empty()) {
@@ -187,13 +190,20 @@ absl::Status Trainer::Sample() {
   options.top_p = sample.top_p();
   options.seed = config_.seed() + static_cast<uint64_t>(step());
   std::vector<int32_t> ids;
+  absl::Status stop;
   layers::Generator(&learner_->model(), data_.tokenizer.vocab_size(), options)
       .Generate(prompt, sample.tokens(), [&](int32_t id) {
-        if (id == data_.tokenizer.end_of_text_id()) return false;
+        stop = alone ? CheckStop() : stop_.Check();
+        if (!stop.ok() || id == data_.tokenizer.end_of_text_id()) return false;
         ids.push_back(id);
         return true;
       });
   NW_RETURN_IF_ERROR(learner_->status());
+  // It remains due. Others hear of a request that the lead has seen when all go
+  // on.
+  if (!stop.ok()) return alone ? absl::OkStatus() : stop;
+  sample_due_ = false;
+  unsaved_ = true;
   NW_ASSIGN_OR_RETURN(const std::string text, data_.tokenizer.Decode(ids));
   Say(absl::StrCat("step ", step(), "  sample: ", sample.prompt(),
                    absl::Utf8SafeCEscape(text)));
@@ -231,13 +241,13 @@ absl::Status Trainer::RollBack(double loss) {
                          {{"rolled_back_from", spike}, {"spike", loss}});
 }
 
-absl::Status Trainer::SaveAndStop() {
+absl::Status Trainer::SaveAndStop(absl::string_view why) {
   // Of a run that has not begun there is nothing to save.
   const bool saves = unsaved_ && step() > 0;
   NW_RETURN_IF_ERROR(saves ? Save(CheckpointSaver::Mode::kNow)
                            : SeeSaved(saver_.Wait()));
-  Say(absl::StrFormat("%s at step %d of %d; --resume auto goes on",
-                      CheckStop().message(), step(), config_.steps()));
+  Say(absl::StrFormat("%s at step %d of %d; --resume auto goes on", why, step(),
+                      config_.steps()));
   return absl::OkStatus();
 }
 

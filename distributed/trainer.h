@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "autograd/parameters.h"
@@ -53,9 +54,10 @@ class Trainer {
   };
 
   // Trains to the last step, evaluating, sampling and saving on the way. When
-  // it is asked to stop, it does so after the micro-batch at hand, on all ranks
-  // alike, and saves: what was computed of a step that is not done is given up,
-  // and nothing else. Error: see below; or of stability, after a checkpoint.
+  // it is asked to stop, it does so at once, on all ranks alike, and saves:
+  // what was computed of a step, an evaluation or a sample that is not done is
+  // given up, and nothing else. Error: of files or other ranks; or of
+  // stability, after a checkpoint.
   absl::StatusOr<End> Run();
 
   // Makes Run trace `steps` steps, after two that warm up where there are
@@ -101,7 +103,7 @@ class Trainer {
   absl::Status Save(CheckpointSaver::Mode mode);
   CheckpointState State();
   absl::Status SeeSaved(const std::optional<CheckpointSaver::Outcome>& outcome);
-  absl::Status SaveAndStop();
+  absl::Status SaveAndStop(absl::string_view why);
 
   absl::Status Record(absl::Span<const Metric> metrics);
   void Say(const std::string& line);  // Of the lead.

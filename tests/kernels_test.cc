@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <thread>
 #include <vector>
 
+#include "autograd/base/interruptible.h"
+#include "autograd/base/stop.h"
 #include "autograd/kernels/math.h"
 #include "autograd/ops/layout.h"
 #include "autograd/ops/reduction.h"
@@ -145,6 +148,31 @@ TEST(FillTest, IntegersToo) {
 }
 
 // Against the paper's recurrence in double, over several steps.
+TEST(InterruptibleScopeTest, KernelsAreLeftOutFromARequestOn) {
+  ForgetStop();
+  Tensor x = Filled({3}, 1);
+  const InterruptibleScope outer;
+  kernels::fill(&x, 2);
+  EXPECT_THAT(ToVector<float>(x), Each(2));
+  EXPECT_FALSE(outer.interrupted());
+  RequestStop("a test");
+  EXPECT_FALSE(outer.interrupted()) << "nothing has been left out";
+  {
+    const InterruptibleScope whole(false);
+    kernels::fill(&x, 3);
+    EXPECT_FALSE(whole.interrupted());
+  }
+  std::thread([&] { kernels::fill(&x, 4); }).join();
+  EXPECT_THAT(ToVector<float>(x), Each(4));
+  kernels::fill(&x, 5);
+  EXPECT_THAT(ToVector<float>(x), Each(4));
+  EXPECT_TRUE(outer.interrupted());
+  // What follows would rest on what is missing.
+  ForgetStop();
+  kernels::fill(&x, 6);
+  EXPECT_THAT(ToVector<float>(x), Each(4));
+}
+
 TEST(AdamWTest, FollowsTheRecurrence) {
   const int64_t n = 37;
   const kernels::AdamWParams base{.learning_rate = 0.01,

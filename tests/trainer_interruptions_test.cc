@@ -70,6 +70,9 @@ class TrainerInterruptionsTest : public TrainingTest {
   }
 
   const std::vector<std::string> every_line_ = {"log.every=1"};
+  // In which samples are a good part of what a run does.
+  const std::vector<std::string> long_samples_ = {"log.every=1",
+                                                  "sample.tokens=300"};
 };
 
 TEST_F(TrainerInterruptionsTest, StoppedAnywhereResumesToTheSameBits) {
@@ -90,6 +93,31 @@ TEST_F(TrainerInterruptionsTest, StoppedAnywhereResumesToTheSameBits) {
   }
 }
 
+// Wherever somebody asks whether to stop: between any two kernels of training
+// and evaluation, tokens of a sample, files that are read.
+TEST_F(TrainerInterruptionsTest, StoppedBetweenKernelsResumesToTheSameBits) {
+  ASSERT_TRUE(Run(Config("whole", long_samples_)).ok());
+  int stopped = 0;
+  for (int64_t poll = 5;; poll += 211) {
+    SCOPED_TRACE(poll);
+    const std::string name = absl::StrCat("poll_", poll);
+    const TrainConfig config = Config(name, long_samples_);
+    RequestStopAtPoll(poll);
+    const absl::StatusOr<End> end = [&]() -> absl::StatusOr<End> {
+      NW_ASSIGN_OR_RETURN(const auto trainer,
+                          Trainer::Create(config, "none", Alone()));
+      return trainer->Run();
+    }();
+    ForgetStop();
+    ASSERT_TRUE(end.ok()) << end.status();
+    if (*end == End::kDone) break;
+    ++stopped;
+    ASSERT_TRUE(Run(config, "auto").ok());
+    ExpectSameRun("whole", name);
+  }
+  EXPECT_GT(stopped, 30);
+}
+
 TEST_F(TrainerInterruptionsTest, RanksStopTogether) {
   ASSERT_TRUE(Run(Config("whole", every_line_)).ok());
   for (const char* sharding : {"NONE", "OPTIMIZER", "PARAMETERS"}) {
@@ -104,6 +132,25 @@ TEST_F(TrainerInterruptionsTest, RanksStopTogether) {
       SetFaultHook(nullptr);
       ForgetStop();
       RunInWorld(4, config, "auto");
+      ExpectSameRun("whole", name);
+    }
+  }
+}
+
+// Each at a place of its own: what one has not computed, none may use.
+TEST_F(TrainerInterruptionsTest, RanksStoppedBetweenKernelsStopTogether) {
+  ASSERT_TRUE(Run(Config("whole", long_samples_)).ok());
+  for (const char* sharding : {"NONE", "GRADIENTS", "PARAMETERS"}) {
+    for (const int64_t poll : {150, 1501, 3002, 5003, 7000, 8192}) {
+      SCOPED_TRACE(absl::StrCat(sharding, " ", poll));
+      const std::string name = absl::StrCat(sharding, "_", poll);
+      std::vector<std::string> overrides = long_samples_;
+      overrides.push_back(absl::StrCat("distributed.sharding=", sharding));
+      const TrainConfig config = Config(name, overrides);
+      RequestStopAtPoll(poll);
+      RunInWorld(2, config, "none", End::kStopped);
+      ForgetStop();
+      RunInWorld(2, config, "auto");
       ExpectSameRun("whole", name);
     }
   }

@@ -22,6 +22,7 @@ std::atomic<int64_t> first_signal_at{kNever};
 std::atomic<int64_t> stop_at{kNever};
 std::atomic<int> delays{0};
 std::atomic<bool> taken{false};
+std::atomic<int64_t> polls_left{kNever};
 
 int64_t MonotonicNanoseconds() {
   timespec now;
@@ -78,6 +79,10 @@ StopDelay::~StopDelay() { --delays; }
 
 bool StopRequested() {
   if (delays.load(std::memory_order_relaxed) > 0) return false;
+  if (polls_left.load(std::memory_order_relaxed) != kNever &&
+      polls_left.fetch_sub(1) == 1) {
+    RequestStop("a test");
+  }
   if (stop_reason.load(std::memory_order_relaxed) != nullptr) return true;
   const int64_t at = stop_at.load(std::memory_order_relaxed);
   if (at == kNever || MonotonicNanoseconds() < at) return false;
@@ -95,7 +100,10 @@ absl::Status CheckStop() {
   return absl::CancelledError(absl::StrCat("stopped by ", StopReason()));
 }
 
+void RequestStopAtPoll(int64_t count) { polls_left = count; }
+
 void ForgetStop() {
+  polls_left = kNever;
   stop_reason = nullptr;
   first_signal_at = kNever;
   stop_at = kNever;

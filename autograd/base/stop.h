@@ -3,6 +3,7 @@
 #ifndef NEXTWORD_AUTOGRAD_BASE_STOP_H_
 #define NEXTWORD_AUTOGRAD_BASE_STOP_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -45,6 +46,9 @@ class StopDelay {
   StopDelay(const StopDelay&) = delete;
   StopDelay& operator=(const StopDelay&) = delete;
 };
+
+// For tests: a request when somebody asks for the `count`-th time from now on.
+void RequestStopAtPoll(int64_t count);
 
 // For tests: forgets requests.
 void ForgetStop();

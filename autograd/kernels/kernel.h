@@ -4,8 +4,9 @@
 // implementation while the program starts, so that a build without a device
 // needs no stubs. A call goes to the device of its first argument (a Tensor, a
 // pointer to one, or a struct whose `data` is one), in a trace span of the
-// kernel's name; checks that fail in it name it and its tensors. Immutable
-// after start, so thread-safe.
+// kernel's name; checks that fail in it name it and its tensors; it computes
+// nothing where its thread leaves out what a stop makes useless
+// (base/interruptible.h). Immutable after start, so thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 
@@ -13,6 +14,7 @@
 #include <type_traits>
 
 #include "autograd/base/check.h"
+#include "autograd/base/interruptible.h"
 #include "autograd/base/trace.h"
 #include "autograd/tensor/device.h"
 #include "autograd/tensor/tensor.h"
@@ -37,6 +39,7 @@ class Kernel<void(Args...)> {
     NW_CHECK(function != nullptr)
         << "kernel " << name_ << " has no implementation for "
         << DeviceTypeName(type);
+    if (InterruptibleScope::LeaveOut()) return;
     const trace::Span span("kernel", name_);
     const auto describe = [&](std::ostream& out) {
       out << name_ << " of";
