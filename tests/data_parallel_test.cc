@@ -139,7 +139,7 @@ TEST_F(DataParallelTest, RanksTakeTheMemoryThatWasPredicted) {
         2, {"bench",    "--what",
             "step",     "--json",
             "--config", "configs/quickstart.textproto",
-            "--warmup", "0",
+            "--warmup", "1",
             "--steps",  "1",
             "--set",    "model.vocab_size=16384",
             "--set",    "model.hidden_size=768",
