@@ -63,7 +63,7 @@ for asynchronous in true false; do
   grep -E '^nextword: ' stop.log
   expect "exit code 1 ($code)" [ "$code" = 1 ]
   expect "the message names file and reason" grep -qE \
-    'nextword: .*checkpoints/.*: cannot .*: No space left on device' stop.log
+    'nextword: disk/stop/.*: cannot .*: No space left on device' stop.log
   expect "what was saved before is whole" \
     "$binary" checkpoint verify disk/stop
 done
