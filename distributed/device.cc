@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/base/log.h"
+#include "autograd/kernels/kernels.h"
 
 namespace nextword {
 
@@ -32,6 +33,16 @@ absl::StatusOr<Device> DeviceOf(DeviceKind kind) {
               reason);
   });
   return Device::Cpu();
+}
+
+absl::Status CheckKernelsFor(const ModelConfig& model, Device device) {
+  const int64_t size = model.head_dim();
+  if (device.type == DeviceType::kCpu || size <= kernels::kMaxGpuHeadSize) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "model.head_dim: is ", size, "; attention on a GPU takes at most ",
+      kernels::kMaxGpuHeadSize, ", on a CPU any number (device: CPU)"));
 }
 
 }  // namespace nextword

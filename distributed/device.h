@@ -13,6 +13,10 @@ namespace nextword {
 // no such GPU.
 absl::StatusOr<Device> DeviceOf(DeviceKind kind);
 
+// Whether kernels of `device` take what `model`, resolved, asks of them. Error:
+// they do not; names the field.
+absl::Status CheckKernelsFor(const ModelConfig& model, Device device);
+
 }  // namespace nextword
 
 #endif  // NEXTWORD_DISTRIBUTED_DEVICE_H_

@@ -32,7 +32,7 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
   return absl::FailedPreconditionError(absl::StrFormat(
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
       "%.1f, activations %.1f, a checkpoint's copy %.1f), this machine's %s "
-      "has %.1f; a smaller model, batch.micro_batch or batch.lanes, "
+      "has %.1f for it; a smaller model, batch.micro_batch or batch.lanes, "
       "model.recompute: true or checkpoint.asynchronous: false need less",
       need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
       need.moments / 1e9, need.activations / 1e9, need.checkpoint / 1e9,
@@ -130,6 +130,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
   const int world_size = groups.all->world_size();
   NW_RETURN_IF_ERROR(CheckRanks(config.batch(), world_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
+  NW_RETURN_IF_ERROR(CheckKernelsFor(model, device));
   NW_RETURN_IF_ERROR(CheckMemory(config, model, device, world_size));
   return std::unique_ptr<Learner>(new Learner(config, model, device, groups));
 }

@@ -4,6 +4,7 @@
 
 #include "autograd/base/status.h"
 #include "distributed/compute_dtype.h"
+#include "distributed/device.h"
 #include "distributed/run_checkpoints.h"
 
 namespace nextword {
@@ -19,6 +20,7 @@ std::vector<NamedTensor> NamedWeights(const Parameters& parameters) {
 absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path,
                                                 Device device) {
   NW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+  NW_RETURN_IF_ERROR(CheckKernelsFor(checkpoint.manifest().model(), device));
   NW_ASSIGN_OR_RETURN(Tokenizer tokenizer,
                       Tokenizer::Load(checkpoint.tokenizer_path()));
   auto model =

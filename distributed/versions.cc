@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "autograd/cuda/dynamic_library.h"
 #include "autograd/tensor/device.h"
 #include "dnnl.h"
 #include "google/protobuf/stubs/common.h"
@@ -44,6 +45,7 @@ std::map<std::string, std::string> Versions() {
   for (int i = 0; i < DeviceCount(DeviceType::kCuda); ++i) {
     versions[absl::StrCat("cuda:", i)] = DescribeDevice(DeviceType::kCuda, i);
   }
+  versions.merge(LibraryVersions());
   return versions;
 }
 

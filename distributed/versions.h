@@ -10,7 +10,8 @@ namespace nextword {
 
 inline constexpr char kNextwordVersion[] = "0.1.0";
 
-// Name -> version: nextword, compiler, libraries, processor, vector code, GPUs.
+// Name -> version: nextword, compiler, libraries (those for GPUs once they are
+// loaded), processor, vector code, GPUs.
 std::map<std::string, std::string> Versions();
 
 }  // namespace nextword

@@ -213,7 +213,15 @@ TEST_F(CudaKernelTest, MemoryIsCounted) {
     EXPECT_EQ(allocator.stats().live_bytes, before + 4000);
   }
   EXPECT_EQ(allocator.stats().live_bytes, before);
-  EXPECT_GT(allocator.Capacity(), 0);
+}
+
+TEST_F(CudaKernelTest, WhatIsInUseCountsAsWhatCanBeHad) {
+  const Allocator& allocator = AllocatorFor(Device::Cuda());
+  const int64_t capacity = allocator.Capacity();
+  EXPECT_GT(capacity, 0);
+  const Tensor x = Zeros({100'000'000}, DType::kF32, Device::Cuda());
+  EXPECT_NEAR(allocator.Capacity(), capacity, 1e8);
+}
 }
 
 TEST_F(CudaKernelTest, WhoRunsOutOfMemoryIsToldWhoHasIt) {

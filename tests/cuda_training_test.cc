@@ -170,6 +170,22 @@ TEST(DeviceTest, AGpuWithoutCodeIsNotTakenUnasked) {
   EXPECT_THAT(message, testing::HasSubstr("cuda_archs"));
 }
 
+TEST(DeviceTest, HeadsThatAreTooLargeForAGpuAreRefused) {
+  ModelConfig model = TinyModel();
+  model.set_head_dim(257);
+  EXPECT_TRUE(CheckKernelsFor(model, Device::Cpu()).ok());
+  EXPECT_EQ(CheckKernelsFor(model, Device::Cuda()).message(),
+            "model.head_dim: is 257; attention on a GPU takes at most 256, on "
+            "a CPU any number (device: CPU)");
+  model.set_head_dim(256);
+  EXPECT_TRUE(CheckKernelsFor(model, Device::Cuda()).ok());
+  if (DeviceCount(DeviceType::kCuda) == 0) GTEST_SKIP() << "no GPU";
+  model.set_head_dim(257);
+  const TrainConfig config = ConfigOf(model, CUDA);
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Learner::Create(config, config.model(), Alone()).status()));
+}
+
 TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
   for (const ComputeDType dtype : {TF32, F32, TF32, BF16}) {
     TrainConfig config = ConfigOf(TinyModel(), CPU);

@@ -10,7 +10,10 @@ namespace nextword {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 struct Maths {
   explicit Maths(const DynamicLibrary& library) : library(library) {}
@@ -38,6 +41,14 @@ TEST(DynamicLibraryTest, SaysWhereItLookedAndWhatToDo) {
                     HasSubstr("/no/toolkit/../cudnn/lib/libabsent.so.1"),
                     HasSubstr("/no/cache/nextword/cuda/nvidia/cudnn/lib/"),
                     HasSubstr("CUDA_HOME"), HasSubstr("LD_LIBRARY_PATH")));
+}
+
+TEST(LibraryVersionsTest, AreOfWhatWasLoaded) {
+  EXPECT_THAT(LibraryVersions(), IsEmpty());
+  NoteLibraryVersion("cublaslt", 130002);
+  NoteLibraryVersion("cudnn", 91300);
+  EXPECT_THAT(LibraryVersions(),
+              ElementsAre(Pair("cublaslt", "13.0.2"), Pair("cudnn", "9.13.0")));
 }
 
 TEST(DynamicLibraryDeathTest, NamesTheMissingFunction) {

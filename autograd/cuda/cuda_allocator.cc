@@ -89,7 +89,7 @@ void CudaAllocator::FailForWantOf(size_t bytes) {
   CheckFailure failure(__FILE__, __LINE__, "memory");
   failure.stream() << "out of memory on " << device_ << ", which has "
                    << static_cast<double>(Capacity()) / kMegabyte
-                   << " MB: " << static_cast<double>(bytes) / kMegabyte
+                   << " MB for this process: " << static_cast<double>(bytes) / kMegabyte
                    << " MB more wanted for " << MemoryLabel::current()
                    << ". In use:";
   for (const auto& [sum, label] : holders) {
@@ -134,7 +134,9 @@ int64_t CudaAllocator::Capacity() const {
   StreamOf(device_);  // Makes the device current.
   size_t free = 0, total = 0;
   NW_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-  return static_cast<int64_t>(total);
+  // The rest is the driver's, or other processes'.
+  return static_cast<int64_t>(
+      free + PoolBytes(pool_, cudaMemPoolAttrReservedMemCurrent));
 }
 
 AllocatorStats CudaAllocator::stats() const {

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <mutex>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +25,16 @@ std::string Packages() {
   const std::string home = absl::StrCat(Environment("HOME", ""), "/.cache");
   return absl::StrCat(Environment("XDG_CACHE_HOME", home),
                       "/nextword/cuda/nvidia");
+}
+
+struct Noted {
+  std::mutex mutex;
+  std::map<std::string, std::string> versions;
+};
+
+Noted& GetNoted() {
+  static auto* const noted = new Noted;
+  return *noted;
 }
 
 }  // namespace
@@ -56,6 +67,19 @@ void* DynamicLibrary::FindSymbol(const char* name) const {
       << path_ << " has no function " << name
       << ": a version other than this program was built for";
   return symbol;
+}
+
+void NoteLibraryVersion(const std::string& name, int64_t number) {
+  Noted& noted = GetNoted();
+  const std::lock_guard<std::mutex> lock(noted.mutex);
+  noted.versions[name] =
+      absl::StrCat(number / 10000, ".", number / 100 % 100, ".", number % 100);
+}
+
+std::map<std::string, std::string> LibraryVersions() {
+  Noted& noted = GetNoted();
+  const std::lock_guard<std::mutex> lock(noted.mutex);
+  return noted.versions;
 }
 
 }  // namespace nextword

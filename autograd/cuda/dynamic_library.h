@@ -3,6 +3,8 @@
 #ifndef NEXTWORD_AUTOGRAD_CUDA_DYNAMIC_LIBRARY_H_
 #define NEXTWORD_AUTOGRAD_CUDA_DYNAMIC_LIBRARY_H_
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <type_traits>
 
@@ -41,6 +43,14 @@ class DynamicLibrary {
   void* handle_;
   std::string path_;
 };
+
+// Notes which version of a library is in use, for the record. `number` is as
+// NVIDIA's libraries tell it: 10000 major + 100 minor + patch. Thread-safe, and
+// so is what follows.
+void NoteLibraryVersion(const std::string& name, int64_t number);
+
+// Of the libraries that have been loaded so far: {"cudnn", "9.13.0"}.
+std::map<std::string, std::string> LibraryVersions();
 
 }  // namespace nextword
 

@@ -132,6 +132,8 @@ NW_KERNEL(rope, In x, int64_t heads, double theta, int64_t first_position,
 
 // softmax(scale q k') v, fused: H heads q [B, T], K heads k and v [B, S]; y
 // [B, T, H, D]; lse stat [B, H, T], the logarithm of each row's sum. scale > 0.
+// On a GPU, D is at most kMaxGpuHeadSize.
+inline constexpr int64_t kMaxGpuHeadSize = 256;
 NW_KERNEL(attention, const Heads& q, const Heads& k, const Heads& v,
           double scale, const AttentionMask& mask, Out y, Out lse);
 // dq, dk, dv may be parts of one tensor.

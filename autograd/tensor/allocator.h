@@ -39,7 +39,7 @@ class Allocator {
   // Waits until all work that the device was given is done.
   virtual void Synchronize() = 0;
 
-  // Bytes that the device has, in use or not.
+  // Bytes of the device that this process can have, those in use included.
   virtual int64_t Capacity() const = 0;
 
   virtual AllocatorStats stats() const = 0;

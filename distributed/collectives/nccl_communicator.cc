@@ -32,10 +32,16 @@ namespace nextword {
 namespace {
 
 struct Nccl {
-  explicit Nccl(const DynamicLibrary& library) : library(library) {}
+  explicit Nccl(const DynamicLibrary& library) : library(library) {
+    int version = 0;
+    if (ncclGetVersion(&version) == ncclSuccess) {
+      NoteLibraryVersion("nccl", version);
+    }
+  }
 
   const DynamicLibrary library;
   NW_LIBRARY_FUNCTION(library, ncclGetUniqueId);
+  NW_LIBRARY_FUNCTION(library, ncclGetVersion);
   NW_LIBRARY_FUNCTION(library, ncclCommInitRank);
   NW_LIBRARY_FUNCTION(library, ncclCommAbort);
   NW_LIBRARY_FUNCTION(library, ncclCommGetAsyncError);

@@ -153,6 +153,7 @@ absl::Status Check(const Options& options) {
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));
   NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
+  NW_RETURN_IF_ERROR(CheckKernelsFor(model, device));
   PrintParameters(layers::CountParameters(model));
   PrintMemory(config, model, options.ranks);
   PrintCompute(config, model, device);

@@ -168,11 +168,14 @@ std::unique_ptr<Graph> MakeGraph(const Problem& p, int compute_capability) {
 
 // What the frontend's headers leave to be called.
 struct Library {
-  explicit Library(const DynamicLibrary& library) : library(library) {}
+  explicit Library(const DynamicLibrary& library) : library(library) {
+    NoteLibraryVersion("cudnn", static_cast<int64_t>(cudnnGetVersion()));
+  }
 
   const DynamicLibrary library;
   NW_LIBRARY_FUNCTION(library, cudnnCreate);
   NW_LIBRARY_FUNCTION(library, cudnnGetErrorString);
+  NW_LIBRARY_FUNCTION(library, cudnnGetVersion);
   NW_LIBRARY_FUNCTION(library, cudnnSetStream);
 };
 

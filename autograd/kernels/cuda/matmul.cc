@@ -27,12 +27,15 @@ namespace {
 
 // What is used of the library.
 struct CublasLt {
-  explicit CublasLt(const DynamicLibrary& library) : library(library) {}
+  explicit CublasLt(const DynamicLibrary& library) : library(library) {
+    NoteLibraryVersion("cublaslt", static_cast<int64_t>(cublasLtGetVersion()));
+  }
 
   const DynamicLibrary library;
   NW_LIBRARY_FUNCTION(library, cublasLtCreate);
   NW_LIBRARY_FUNCTION(library, cublasLtGetStatusName);
   NW_LIBRARY_FUNCTION(library, cublasLtGetStatusString);
+  NW_LIBRARY_FUNCTION(library, cublasLtGetVersion);
   NW_LIBRARY_FUNCTION(library, cublasLtMatmul);
   NW_LIBRARY_FUNCTION(library, cublasLtMatmulAlgoGetHeuristic);
   NW_LIBRARY_FUNCTION(library, cublasLtMatmulDescCreate);

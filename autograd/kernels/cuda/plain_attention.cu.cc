@@ -16,7 +16,7 @@ namespace nextword::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 4;                   // Of a block.
-constexpr int kMaxSize = 256;               // Elements of a head.
+constexpr int kMaxSize = kMaxGpuHeadSize;   // Elements of a head.
 constexpr int kMaxPart = kMaxSize / kWarp;  // Those that one lane sums.
 
 // Sizes, and how queries see keys.
