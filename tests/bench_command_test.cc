@@ -203,6 +203,22 @@ TEST_F(BenchCommandTest, Step) {
   EXPECT_GE(share, 0);
   for (const Json& kernel : json["kernels"]) share += double{kernel["share"]};
   EXPECT_NEAR(share, 1, 1e-6);
+  // Products of the model; of attention, a product more than the count has.
+  double flops = 0, floor = 0;
+  for (const Json& kernel : json["kernels"]) {
+    const double of_kernel = kernel["flops_per_step"];
+    flops += kernel["name"] == "attention_grad" ? of_kernel * 4 / 5 : of_kernel;
+    const double limit =
+        std::max(of_kernel / double{json["matmul_peak_flops_per_second"]},
+                 double{kernel["bytes_per_step"]} /
+                     double{json["bandwidth_bytes_per_second"]});
+    EXPECT_NEAR(double{kernel["limit_share"]} *
+                    double{kernel["self_seconds_per_step"]} / limit,
+                1, 1e-6);
+    floor += limit;
+  }
+  EXPECT_NEAR(flops / double{json["flops_per_step"]}, 1, 1e-6);
+  EXPECT_NEAR(double{json["kernels_floor_seconds_per_step"]} / floor, 1, 1e-6);
   for (const Json& kernel : json["kernels"]) {
     if (kernel["name"] == "embedding") {
       // In each of four micro-batches, of tokens and of positions.

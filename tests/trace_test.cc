@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -102,6 +103,81 @@ TEST_F(TraceTest, SelfTimeIsWithoutWhatIsNested) {
     names.push_back(sum.name);
   }
   EXPECT_EQ(names.front(), "inner");
+}
+
+TEST_F(TraceTest, SumsTheWorkOfSpans) {
+  trace::Start();
+  for (int i = 1; i <= 2; ++i) {
+    trace::Span span("test", "counted");
+    ASSERT_TRUE(span.is_recorded());
+    span.SetWork({.flops = 10.0 * i, .bytes = 3e12});
+  }
+  trace::Stop();
+  EXPECT_FALSE(trace::Span("test", "off").is_recorded());
+  EXPECT_EQ(Sums("test").at("counted").work.flops, 30);
+  EXPECT_EQ(Sums("test").at("counted").work.bytes, 6e12);
+  const std::string path = testing::TempDir() + "/work.json";
+  ASSERT_TRUE(trace::Write(path).ok());
+  const auto json = nlohmann::json::parse(*ReadFile(path));
+  EXPECT_EQ(json["traceEvents"].back()["args"],
+            nlohmann::json({{"flops", 20}, {"bytes", 3'000'000'000'000}}));
+}
+
+// What kernels have to do, by arithmetic of one's own.
+TEST_F(TraceTest, KernelsKnowTheirWork) {
+  const auto zeros = [](const Shape& shape, DType dtype = DType::kF32) {
+    return Zeros(shape, dtype);
+  };
+  const auto work_of = [](const char* name, const auto& body) {
+    trace::Start();
+    body();
+    trace::Stop();
+    const trace::Work work = Sums("kernel").at(name).work;
+    return std::pair(work.flops, work.bytes);
+  };
+  using Pair = std::pair<double, double>;
+  Tensor y = zeros({2, 3, 5});
+  const Tensor a = zeros({2, 3, 4}), b = zeros({2, 4, 5});
+  EXPECT_EQ(work_of("matmul",
+                    [&] { kernels::matmul(a, false, b, false, false, &y); }),
+            Pair(2 * 2 * 3 * 4 * 5, 4 * (24 + 40 + 30)));
+  EXPECT_EQ(
+      work_of("matmul", [&] { kernels::matmul(a, false, b, false, true, &y); }),
+      Pair(2 * 2 * 3 * 4 * 5, 4 * (24 + 40 + 2 * 30)));
+  Tensor line = zeros({7, 5});
+  EXPECT_EQ(work_of("linear",
+                    [&] {
+                      kernels::linear(zeros({7, 4}), zeros({5, 4}), zeros({5}),
+                                      line, &line);
+                    }),
+            Pair(2 * 7 * 4 * 5, 4 * (28 + 20 + 5 + 35 + 35)));
+  Tensor narrow = zeros({7, 5}, DType::kBF16);
+  EXPECT_EQ(work_of("copy", [&] { kernels::copy(line, &narrow); }),
+            Pair(0, (4 + 2) * 35));
+  EXPECT_EQ(work_of("accumulate", [&] { kernels::accumulate(narrow, &line); }),
+            Pair(0, (2 + 4 + 4) * 35));
+  // Two of 100 rows.
+  Tensor rows = zeros({2, 6});
+  Tensor table = zeros({100, 6});
+  const Tensor ids = zeros({2}, DType::kI32);
+  EXPECT_EQ(
+      work_of("embedding", [&] { kernels::embedding(table, ids, &rows); }),
+      Pair(0, 4 * (2 + 2 * 12)));
+  EXPECT_EQ(work_of("embedding_grad",
+                    [&] { kernels::embedding_grad(ids, rows, &table); }),
+            Pair(0, 4 * (2 + 12 + 2 * 12)));
+  // Queries, keys and values as parts of one tensor: 2 heads of 4, keys of 1.
+  const Tensor packed = zeros({1, 6, 4, 8});
+  const kernels::Heads q{packed, 0, 2}, k{packed, 2, 1}, v{packed, 3, 1};
+  Tensor out = zeros({1, 6, 2, 8}), lse = zeros({1, 2, 6});
+  const auto attend = [&](int64_t window) {
+    return work_of("attention", [&] {
+      kernels::attention(q, k, v, 1, {.window = window}, &out, &lse);
+    });
+  };
+  const double bytes = 4 * (6 * 4 * 8 + 6 * 2 * 8 + 12);
+  EXPECT_EQ(attend(0), Pair(2 * 2 * 8 * 2 * (1 + 2 + 3 + 4 + 5 + 6), bytes));
+  EXPECT_EQ(attend(3), Pair(2 * 2 * 8 * 2 * (1 + 2 + 3 + 3 + 3 + 3), bytes));
 }
 
 TEST_F(TraceTest, StartForgets) {

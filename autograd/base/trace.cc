@@ -144,7 +144,7 @@ void Span::Close() {
   log_->innermost = outer_;
   if (current_session.load(std::memory_order_acquire) != session_) return;
   if (outer_ != nullptr) outer_->nested_ += duration;
-  log_->Append({category_, name_, start_, duration, duration - nested_});
+  log_->Append({category_, name_, start_, duration, duration - nested_, work_});
 }
 
 void Origin::Find() {

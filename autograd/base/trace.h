@@ -29,6 +29,13 @@ void Start();
 // Ends it. Spans that are open stay out, and so do those that open from now on.
 void Stop();
 
+// What was to be done in a span, at least: operations of matrix products, a
+// multiply-add counted as two, and bytes read and written, each once.
+struct Work {
+  double flops = 0;
+  double bytes = 0;
+};
+
 // A span from construction to destruction. `category` and `name` are plain
 // words that outlive the tracing, such as literals.
 class Span {
@@ -46,6 +53,10 @@ class Span {
   Span(const Span&) = delete;
   Span& operator=(const Span&) = delete;
 
+  // Whether it is being recorded; only then has its work to be known.
+  bool is_recorded() const { return log_ != nullptr; }
+  void SetWork(const Work& work) { work_ = work; }
+
  protected:
   Span() = default;
   void Open(const char* category, const char* name);
@@ -61,6 +72,7 @@ class Span {
   int64_t session_;
   int64_t start_;
   int64_t nested_;  // Time of the spans right inside this one.
+  Work work_;
 };
 
 // Where a parallel loop starts: the innermost span of the calling thread.
@@ -101,6 +113,7 @@ struct SpanRecord {
   int64_t start;
   int64_t duration;
   int64_t self;  // The duration without the spans nested in it.
+  Work work;
 };
 
 struct ThreadTrace {

@@ -21,6 +21,13 @@ std::string Microseconds(int64_t nanoseconds) {
   return absl::StrFormat("%d.%03d", nanoseconds / 1000, nanoseconds % 1000);
 }
 
+// The work of a span, where it is known.
+std::string Arguments(const Work& work) {
+  if (work.flops == 0 && work.bytes == 0) return "";
+  return absl::StrFormat(R"(,"args":{"flops":%.0f,"bytes":%.0f})", work.flops,
+                         work.bytes);
+}
+
 // One event a line, separated by commas.
 absl::Status WriteEvents(FileWriter& file) {
   const int pid = getpid();
@@ -38,9 +45,9 @@ absl::Status WriteEvents(FileWriter& file) {
       NW_RETURN_IF_ERROR(file.Append(absl::StrFormat(
           ",\n"
           R"({"ph":"X","pid":%d,"tid":%d,"cat":"%s","name":"%s","ts":%s,)"
-          R"("dur":%s})",
+          R"("dur":%s%s})",
           pid, thread.id, span.category, span.name, Microseconds(span.start),
-          Microseconds(span.duration))));
+          Microseconds(span.duration), Arguments(span.work))));
     }
   }
   return file.Append("\n],\"displayTimeUnit\":\"ms\"}\n");
@@ -60,6 +67,8 @@ std::vector<SpanSum> Summarize() {
       ++sum.calls;
       sum.seconds += 1e-9 * static_cast<double>(span.duration);
       sum.self_seconds += 1e-9 * static_cast<double>(span.self);
+      sum.work.flops += span.work.flops;
+      sum.work.bytes += span.work.bytes;
     }
   }
   std::vector<SpanSum> rows;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "autograd/base/trace.h"
 
 namespace nextword::trace {
 
@@ -22,6 +23,7 @@ struct SpanSum {
   int64_t calls = 0;
   double seconds = 0;
   double self_seconds = 0;  // Without the spans nested in them.
+  Work work;
 };
 
 // By category, and in each the largest self time first.

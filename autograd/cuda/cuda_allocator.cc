@@ -89,7 +89,8 @@ void CudaAllocator::FailForWantOf(size_t bytes) {
   CheckFailure failure(__FILE__, __LINE__, "memory");
   failure.stream() << "out of memory on " << device_ << ", which has "
                    << static_cast<double>(Capacity()) / kMegabyte
-                   << " MB for this process: " << static_cast<double>(bytes) / kMegabyte
+                   << " MB for this process: "
+                   << static_cast<double>(bytes) / kMegabyte
                    << " MB more wanted for " << MemoryLabel::current()
                    << ". In use:";
   for (const auto& [sum, label] : holders) {

@@ -6,7 +6,9 @@
 // pointer to one, or a struct whose `data` is one), in a trace span of the
 // kernel's name; checks that fail in it name it and its tensors; it computes
 // nothing where its thread leaves out what a stop makes useless
-// (base/interruptible.h). Immutable after start, so thread-safe.
+// (base/interruptible.h). The span knows the kernel's work: each of its tensors
+// passed over once, unless work.cc says otherwise. Immutable after start, so
+// thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_KERNEL_H_
 
@@ -28,6 +30,7 @@ template <typename... Args>
 class Kernel<void(Args...)> {
  public:
   using Function = void (*)(Args...);
+  using WorkFunction = trace::Work (*)(Args...);
 
   constexpr explicit Kernel(const char* name) : name_(name) {}
   Kernel(const Kernel&) = delete;
@@ -40,7 +43,10 @@ class Kernel<void(Args...)> {
         << "kernel " << name_ << " has no implementation for "
         << DeviceTypeName(type);
     if (InterruptibleScope::LeaveOut()) return;
-    const trace::Span span("kernel", name_);
+    trace::Span span("kernel", name_);
+    if (span.is_recorded()) [[unlikely]] {
+      span.SetWork(work_ != nullptr ? work_(args...) : PassOver(args...));
+    }
     const auto describe = [&](std::ostream& out) {
       out << name_ << " of";
       (Describe(args, out), ...);
@@ -53,6 +59,18 @@ class Kernel<void(Args...)> {
   bool Register(DeviceType type, Function function) {
     functions_[static_cast<int>(type)] = function;
     return true;
+  }
+
+  // The same for what a call has to do, where it is more, or less, than to pass
+  // once over its tensors.
+  bool RegisterWork(WorkFunction work) {
+    work_ = work;
+    return true;
+  }
+
+  // Work that is a pass over all tensors of a call.
+  static trace::Work PassOver(const Args&... args) {
+    return {.bytes = (BytesOf(args) + ... + 0.0)};
   }
 
   const char* name() const { return name_; }
@@ -71,6 +89,20 @@ class Kernel<void(Args...)> {
     return first.data;
   }
 
+  // Of a part of a tensor, its share.
+  template <typename Arg>
+  static double BytesOf(const Arg& arg) {
+    if constexpr (std::is_same_v<Arg, Tensor>) {
+      return arg.defined() ? static_cast<double>(arg.size_bytes()) : 0;
+    } else if constexpr (std::is_same_v<Arg, Tensor*>) {
+      return arg != nullptr ? BytesOf(*arg) : 0;
+    } else if constexpr (requires { arg.data; }) {
+      return BytesOf(arg.data) * arg.share();
+    } else {
+      return 0;
+    }
+  }
+
   // Tensors by dtype and shape; other arguments are left out.
   template <typename Arg>
   static void Describe(const Arg& arg, std::ostream& out) {
@@ -84,6 +116,7 @@ class Kernel<void(Args...)> {
   }
 
   const char* const name_;
+  WorkFunction work_ = nullptr;
   Function functions_[kNumDeviceTypes] = {};
 };
 

@@ -37,6 +37,11 @@ struct Heads {
   Tensor data;
   int64_t first = 0;
   int64_t count = 0;
+
+  // Of the data.
+  double share() const {
+    return static_cast<double>(count) / static_cast<double>(data.dim(2));
+  }
 };
 
 struct AdamWParams {

@@ -1,10 +1,7 @@
 #include "tools/commands/bench_ops.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -15,6 +12,7 @@
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/kernels.h"
 #include "optim/clip.h"
+#include "tools/commands/bandwidth.h"
 #include "tools/commands/bench_gemm.h"
 #include "tools/commands/quantity.h"
 #include "tools/commands/random_tensor.h"
@@ -45,23 +43,6 @@ std::vector<Sizes> Models(int64_t tokens) {
     sizes.tokens -= sizes.tokens % sizes.sequence;
   }
   return models;
-}
-
-// Bytes per second, read and written, of a copy by all threads of a buffer far
-// larger than the caches.
-double MeasureBandwidth(double seconds) {
-  constexpr int64_t kChunk = int64_t{1} << 20;
-  const int64_t cache = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));
-  const int64_t chunks = std::clamp<int64_t>(4 * cache / kChunk, 256, 4096);
-  const Tensor from = Zeros({chunks, kChunk / 4}, DType::kF32);
-  const Tensor to = Zeros({chunks, kChunk / 4}, DType::kF32);
-  const auto copy = [&](int64_t i) {
-    std::memcpy(static_cast<char*>(to.raw_data()) + i * kChunk,
-                static_cast<const char*>(from.raw_data()) + i * kChunk, kChunk);
-  };
-  const Timing timing =
-      Measure(seconds, [&] { ParallelForEach(chunks, copy); });
-  return 2.0 * static_cast<double>(from.size_bytes()) / timing.best;
 }
 
 // Measures kernels and keeps the rows.
@@ -300,7 +281,7 @@ void BenchUpdate(const Sizes& s, OpBench* bench) {
 
 BenchReport BenchOps(const std::vector<DType>& dtypes, int64_t tokens,
                      double seconds) {
-  const double bandwidth = MeasureBandwidth(5 * seconds);
+  const double bandwidth = MeasureBandwidth(Device::Cpu(), 5 * seconds);
   BenchReport report;
   report.json["bandwidth_bytes_per_second"] = bandwidth;
   report.json["dtypes"] = Json::array();

@@ -23,6 +23,7 @@
 #include "distributed/learner.h"
 #include "distributed/matmul_peak.h"
 #include "layers/model_cost.h"
+#include "tools/commands/bandwidth.h"
 #include "tools/commands/bench_gemm.h"
 #include "tools/commands/quantity.h"
 #include "tools/commands/random_tensor.h"
@@ -151,11 +152,23 @@ std::vector<trace::SpanSum> LongestFirst(std::vector<trace::SpanSum> spans) {
   return spans;
 }
 
+// What a rank's device can do in a second.
+struct Limits {
+  double flops;  // Of matrix products.
+  double bytes;  // Read and written.
+
+  // Seconds that some work takes at least.
+  double Floor(const trace::Work& work) const {
+    return std::max(work.flops / flops, work.bytes / bytes);
+  }
+};
+
 // Where the time of the steps goes, from their spans.
 class Breakdown {
  public:
-  explicit Breakdown(const Measured& measured)
+  Breakdown(const Measured& measured, const Limits& limits)
       : measured_(measured),
+        limits_(limits),
         steps_(static_cast<double>(measured.seconds.size())) {
     for (const trace::SpanSum& sum : measured.spans) {
       if (sum.category == "worker") helpers_[sum.name] = sum.seconds;
@@ -164,26 +177,38 @@ class Breakdown {
 
   // By kernel: the calling thread's time, without that of nested kernels.
   void AddKernels(BenchReport* report) const {
-    Table table({"kernel", "per step", "share", "calls", "helpers busy"});
+    Table table({"kernel", "per step", "share", "calls", "FLOP", "bytes",
+                 "of its limit", "helpers busy"});
     Json rows = Json::array();
-    double rest = measured_.sum();
+    double rest = measured_.sum(), floor = 0;
     for (const trace::SpanSum& sum : measured_.spans) {
       if (sum.category != "kernel") continue;
       rest -= sum.self_seconds;
+      const double limit = limits_.Floor(sum.work);
+      floor += limit;
       table.Add({sum.name, Seconds(sum.self_seconds / steps_),
                  Percent(sum.self_seconds / measured_.sum()),
                  absl::StrFormat("%g", sum.calls / steps_),
+                 sum.work.flops > 0 ? Scaled(sum.work.flops / steps_, "") : "-",
+                 Scaled(sum.work.bytes / steps_, "B"),
+                 Percent(limit / sum.self_seconds),
                  NumThreads() > 1 ? Percent(HelpersBusy(sum)) : "-"});
       rows.push_back({{"name", sum.name},
                       {"self_seconds_per_step", sum.self_seconds / steps_},
                       {"share", sum.self_seconds / measured_.sum()},
                       {"calls_per_step", sum.calls / steps_},
+                      {"flops_per_step", sum.work.flops / steps_},
+                      {"bytes_per_step", sum.work.bytes / steps_},
+                      {"limit_share", limit / sum.self_seconds},
                       {"helpers_busy", HelpersBusy(sum)}});
     }
     table.Add({"outside of kernels", Seconds(rest / steps_),
-               Percent(rest / measured_.sum()), "", ""});
+               Percent(rest / measured_.sum()), "", "", "", "", ""});
+    table.Add({"all at their limits", Seconds(floor / steps_),
+               Percent(floor / measured_.sum()), "", "", "", "", ""});
     absl::StrAppend(&report->text, "\n", table.Text());
     report->json["kernels"] = std::move(rows);
+    report->json["kernels_floor_seconds_per_step"] = floor / steps_;
     report->json["outside_kernels_share"] = rest / measured_.sum();
   }
 
@@ -215,6 +240,7 @@ class Breakdown {
   }
 
   const Measured& measured_;
+  const Limits limits_;
   const double steps_;
   std::map<std::string, double> helpers_;  // Seconds by kernel.
 };
@@ -263,6 +289,8 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   AllocatorFor(device).ResetPeak();
   NW_ASSIGN_OR_RETURN(const Measured measured,
                       RunSteps(options, groups, learner.get()));
+  const int64_t resident = MaxResidentBytes();
+  const double bandwidth = MeasureBandwidth(device, options.peak_seconds);
   if (groups.all->rank() != 0) return BenchReport();
 
   const Timing timing = TimingOf(measured.seconds);
@@ -271,7 +299,6 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   const double flops =
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
-  const int64_t resident = MaxResidentBytes();
   const layers::TrainMemory memory =
       Learner::EstimateMemory(config, model, ranks);
   const int64_t predicted = memory.total() - memory.checkpoint;
@@ -289,14 +316,14 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
              Percent(flops / timing.best / peak)});
   report.text = absl::StrFormat(
       "%s parameters, %d tokens and %s a step, %d steps, %d threads\n"
-      "matmul peak %s\n\n%s\n"
+      "matmul peak %s, memory bandwidth %s\n\n%s\n"
       "memory: process at most %s, tensors at most %s; predicted %s\n"
       "the system was asked for memory %g times a step\n",
       WithCommas(learner->parameters().numel()), static_cast<int64_t>(tokens),
       Scaled(flops, "FLOP"), options.steps, NumThreads(),
-      Scaled(peak, "FLOP/s"), table.Text(), Scaled(resident, "B"),
-      Scaled(measured.allocator_peak, "B"), Scaled(predicted, "B"),
-      measured.system_calls);
+      Scaled(peak, "FLOP/s"), Scaled(bandwidth, "B/s"), table.Text(),
+      Scaled(resident, "B"), Scaled(measured.allocator_peak, "B"),
+      Scaled(predicted, "B"), measured.system_calls);
   report.json = {
       {"parameters", learner->parameters().numel()},
       {"dtype", DTypeName(dtype)},
@@ -310,6 +337,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       {"median_tokens_per_second", tokens / timing.median},
       {"best_tokens_per_second", tokens / timing.best},
       {"matmul_peak_flops_per_second", peak},
+      {"bandwidth_bytes_per_second", bandwidth},
       {"median_peak_share", flops / timing.median / peak},
       {"best_peak_share", flops / timing.best / peak},
       {"last_loss", measured.loss},
@@ -319,7 +347,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       {"allocator_system_calls_per_step", measured.system_calls},
   };
   if (ranks > 1) AddExchange(measured, *learner, ranks, &report);
-  const Breakdown breakdown(measured);
+  const Breakdown breakdown(measured, {peak / ranks, bandwidth});
   breakdown.AddKernels(&report);
   breakdown.AddPhases(&report);
   return report;
