@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,8 +34,10 @@ command = [
 ]
 for override in ["device=CPU"] + options.set:
     command += ["--set", override]
-step = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE,
-                                 text=True).stdout)
+done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+if done.returncode != 0:
+    sys.exit(done.returncode)  # It has said why.
+step = json.loads(done.stdout)
 
 rows = []
 for kernel in step["kernels"]:

@@ -29,7 +29,7 @@ double MeasureBandwidth(Device device, double seconds) {
   const bool on_cpu = device == Device::Cpu();
   const int64_t cache = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));
   const int64_t chunks =
-      on_cpu ? std::clamp<int64_t>(4 * cache / kChunk, 256, 4096) : 1024;
+      on_cpu ? std::clamp<int64_t>(2 * cache / kChunk, 256, 1024) : 1024;
   const Tensor from = Zeros({chunks, kChunk / 4}, DType::kF32, device);
   Tensor to = Zeros({chunks, kChunk / 4}, DType::kF32, device);
   const int copies = on_cpu ? 1 : 10;  // Queued at once.
