@@ -13,9 +13,9 @@ double Bytes(In x) {
   return x.defined() ? static_cast<double>(x.size_bytes()) : 0;
 }
 
-double Product(int64_t a, int64_t b, int64_t c = 1, int64_t d = 1) {
+double Product(int64_t a, int64_t b, int64_t c = 1) {
   return static_cast<double>(a) * static_cast<double>(b) *
-         static_cast<double>(c) * static_cast<double>(d);
+         static_cast<double>(c);
 }
 
 Work MatmulWork(In a, bool ta, In b, bool tb, bool add, Out y) {
@@ -81,8 +81,8 @@ Work AccumulateScaledWork(In /*a*/, In x, Out y) {
 
 Work CopyRangeWork(In x, int axis, int64_t /*from*/, Out y, int64_t /*to*/,
                    int64_t count) {
-  const double share =
-      static_cast<double>(count) / static_cast<double>(x.dim(axis));
+  const double share = static_cast<double>(count) /
+                       static_cast<double>(std::max<int64_t>(1, x.dim(axis)));
   return {.bytes = Bytes(x) * share *
                    (1 + static_cast<double>(DTypeSize(y->dtype())) /
                             static_cast<double>(DTypeSize(x.dtype())))};
