@@ -3,6 +3,7 @@
 #include "distributed/collectives/communicator.h"
 
 #include <functional>
+#include <latch>
 #include <map>
 #include <memory>
 #include <string>
@@ -194,7 +195,10 @@ TEST(CommunicatorTest, ABarrierHoldsUntilAllAreThere) {
 }
 
 TEST(CommunicatorTest, ARankThatIsGoneIsAnError) {
-  InWorld(4, [](Communicator* communicator) {
+  // Whoever left while others still connect would be missed by these.
+  std::latch all_connected(4);
+  InWorld(4, [&](Communicator* communicator) {
+    all_connected.arrive_and_wait();
     if (communicator->rank() == 2) return;  // Closes its connections.
     const Tensor data = DataOf(communicator->rank(), 100 * kPieceUnit);
     const absl::Status status =
