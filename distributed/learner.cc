@@ -239,13 +239,17 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
   for (int i = 0; i < reducer_->lanes(); ++i) {
     const int64_t first = reducer_->LaneOf(i) * lane_sequences;
     LossSum lane_loss;
+    std::vector<Tensor> losses;
     for (int m = 0; m < batch.micro_batches(); ++m) {
       if (stop != nullptr) NW_RETURN_IF_ERROR(stop->Check());
       const bool last = m + 1 == batch.micro_batches();
       const InterruptibleScope scope(stop != nullptr);
-      lane_loss.Add(AddMicroBatch(first + m * batch.micro_batch(), last, read));
+      losses.push_back(AddMicroBatch(first + m * batch.micro_batch(), last,
+                                     read, &lane_loss.tokens));
       lane_loss.interrupted = lane_loss.interrupted || scope.interrupted();
     }
+    // Not before: until here the host has not waited for a GPU.
+    for (const Tensor& loss : losses) lane_loss.nats += ToScalar<float>(loss);
     const trace::Span span("step", "reduce");
     reducer_->FinishLane(lane_loss);
   }
@@ -253,17 +257,16 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
   return reducer_->Finish();
 }
 
-LossSum Learner::AddMicroBatch(int64_t first_in_step, bool last,
-                               const BatchReader& read) {
+Tensor Learner::AddMicroBatch(int64_t first_in_step, bool last,
+                              const BatchReader& read, int64_t* tokens) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   const Variable loss = Forward(batch, first_in_step);
-  const LossSum sum{.nats = ToScalar<float>(loss.value()),
-                    .tokens = batch.CountTargets()};
+  *tokens += batch.CountTargets();
   const trace::Span span("step", "backward");
   const ActivityScope activity("backward");
   if (last) reducer_->BeforeLastBackward();
   Backward(loss);
-  return sum;
+  return loss.value();
 }
 
 Batch Learner::ReadBatch(uint64_t first, const BatchReader& read) const {

@@ -106,8 +106,9 @@ class Learner {
 
   absl::StatusOr<LossSum> SumGradients(const BatchReader& read,
                                        StopAgreement* stop);
-  LossSum AddMicroBatch(int64_t first_in_step, bool last,
-                        const BatchReader& read);
+  // Returns the sum of the micro-batch's losses, [], which are `tokens` more.
+  Tensor AddMicroBatch(int64_t first_in_step, bool last,
+                       const BatchReader& read, int64_t* tokens);
   Batch ReadBatch(uint64_t first, const BatchReader& read) const;
   Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
