@@ -53,9 +53,8 @@ int32_t Generator::Next(const std::vector<int32_t>& ids, uint64_t position) {
       model_->Hidden(FromVector(ids, {1, length}, model_->device()), context);
   const Tensor last =
       hidden.value().Reshape({length, hidden.dim(-1)}).Rows(length - 1, length);
-  const std::vector<float> logits =
-      ToVector<float>(model_->Logits(Variable(last)).value());
-  return SampleToken(logits, options_, position, vocab_size_);
+  return SampleToken(model_->Logits(Variable(last)).value(), options_, position,
+                     vocab_size_);
 }
 
 }  // namespace nextword::layers

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "absl/types/span.h"
+#include "autograd/tensor/tensor.h"
 
 namespace nextword::layers {
 
@@ -20,12 +20,12 @@ struct SamplerOptions {
 };
 
 // Token `position` of a text, from the distribution that softmax(logits /
-// temperature) and the options leave. The same seed, position and logits give
-// the same token. Equal logits rank by id. `limit` > 0 considers only ids below
-// it (padding of a vocabulary is no token).
-int32_t SampleToken(absl::Span<const float> logits,
-                    const SamplerOptions& options, uint64_t position,
-                    int32_t limit = 0);
+// temperature) and the options leave; logits f32 [V], on any device. The same
+// seed, position and logits give the same token. Equal logits rank by id.
+// `limit` > 0 considers only ids below it (padding of a vocabulary is no
+// token).
+int32_t SampleToken(const Tensor& logits, const SamplerOptions& options,
+                    uint64_t position, int32_t limit = 0);
 
 }  // namespace nextword::layers
 

@@ -157,6 +157,33 @@ TEST_F(CudaKernelTest, DrawsTheNumbersOfTheCpu) {
   }
 }
 
+TEST_F(CudaKernelTest, DrawsTheTokensOfTheCpu) {
+  constexpr int64_t kRows = 20;
+  for (const int64_t size : {1, 33, 1025, 3000}) {
+    const Tensor logits = RandomNormal({kRows, size}, 1, DType::kF32);
+    float* const first = logits.data<float>();
+    for (int64_t i = 0; i < size; i += 2) first[i] = 0.5f;  // Many tie.
+    first[size / 2] = std::nanf("");
+    for (const double temperature : {0.0, 0.7, 5.0}) {
+      for (const int64_t top_k : {0, 1, 7, 700}) {
+        for (const double top_p : {0.0, 0.4, 1.0}) {
+          const kernels::SampleParams params{
+              .temperature = temperature,
+              .top_k = top_k,
+              .top_p = top_p,
+              .limit = size > 2 ? size - 2 : 0,
+              .key = {.seed = 3, .step = static_cast<uint64_t>(size)}};
+          Tensor ids = Empty({kRows}, DType::kI32), on_gpu = Copy(ids);
+          kernels::sample(logits, params, &ids);
+          kernels::sample(Copy(logits), params, &on_gpu);
+          EXPECT_EQ(ToVector<int32_t>(on_gpu), ToVector<int32_t>(ids))
+              << size << " " << temperature << " " << top_k << " " << top_p;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(CudaKernelTest, SumsSquares) {
   for (const int64_t n : {0, 1, 16384, 16385, 1'000'003}) {
     const Tensor x = RandomNormal({n}, 1, DType::kF32);

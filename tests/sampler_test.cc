@@ -5,11 +5,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <set>
 #include <vector>
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
+#include "tests/testing.h"
 
 namespace nextword::layers {
 namespace {
@@ -27,12 +27,17 @@ std::vector<float> LogitsOf(const std::vector<double>& probabilities) {
   return logits;
 }
 
+Tensor AsTensor(const std::vector<float>& logits) {
+  return FromVector(logits, {static_cast<int64_t>(logits.size())});
+}
+
 // How often each id comes at positions 0, 1, ...
 std::vector<int> Frequencies(const std::vector<float>& logits,
                              const SamplerOptions& options, int32_t limit = 0) {
+  const Tensor tensor = AsTensor(logits);
   std::vector<int> counts(logits.size());
   for (int i = 0; i < kDraws; ++i) {
-    ++counts[SampleToken(logits, options, i, limit)];
+    ++counts[SampleToken(tensor, options, i, limit)];
   }
   return counts;
 }
@@ -124,13 +129,56 @@ TEST(SamplerTest, TopPKeepsTheFewestThatReachIt) {
   EXPECT_THAT(Drawn(logits, {.top_k = 2, .top_p = 0.6}), ElementsAre(1));
 }
 
+// The ids that sorting keeps.
+std::set<int32_t> KeptBySorting(const std::vector<float>& logits,
+                                const SamplerOptions& options) {
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  if (options.top_k > 0 && options.top_k < static_cast<int>(ids.size())) {
+    ids.resize(options.top_k);
+  }
+  double total = 0, kept = 0;
+  const auto weight = [&](int32_t id) {
+    return std::exp((double{logits[id]} - logits[ids[0]]) /
+                    options.temperature);
+  };
+  for (int32_t id : ids) total += weight(id);
+  std::set<int32_t> result;
+  for (int32_t id : ids) {
+    if (!result.empty() && kept >= options.top_p * total) break;
+    kept += weight(id);
+    result.insert(id);
+  }
+  return result;
+}
+
+// With scores of few values, so that many tie, and of both signs.
+TEST(SamplerTest, KeepsWhatSortingKeeps) {
+  for (const int64_t size : {1, 2, 33, 700}) {
+    const Tensor random = RandomNormal({size}, 1, DType::kF32);
+    std::vector<float> logits = ToVector<float>(random);
+    for (float& x : logits) x = std::round(x * 20) / 20;
+    for (const int32_t top_k : {0, 1, 7, 40}) {
+      for (const double top_p : {0.0, 0.05, 0.3, 1.0}) {
+        const SamplerOptions options{
+            .temperature = 2, .top_k = top_k, .top_p = top_p};
+        const std::set<int32_t> kept = KeptBySorting(logits, options);
+        EXPECT_EQ(Drawn(logits, options), kept)
+            << size << " " << top_k << " " << top_p;
+      }
+    }
+  }
+}
+
 TEST(SamplerTest, LimitLeavesOutPadding) {
   EXPECT_THAT(Drawn({1, 2, 1, 50}, {}, 3), ElementsAre(0, 1, 2));
   EXPECT_THAT(Drawn({1, 2, 1, 50}, {.top_k = 1}, 3), ElementsAre(1));
 }
 
 TEST(SamplerTest, SeedAndPositionDecide) {
-  const std::vector<float> logits(1000, 0.0f);
+  const Tensor logits = AsTensor(std::vector<float>(1000, 0.0f));
   const auto draw = [&](uint64_t seed, uint64_t position) {
     return SampleToken(logits, {.seed = seed}, position);
   };
@@ -151,6 +199,13 @@ TEST(SamplerTest, ExtremeLogits) {
   EXPECT_THAT(Drawn({-3e38f, -3e38f}, {}), ElementsAre(0, 1));
   EXPECT_THAT(Drawn({1, 2, 3}, {.temperature = 1e-30}), ElementsAre(2));
   EXPECT_EQ(Drawn({1, 2, 3}, {.temperature = 1e30}).size(), 3);
+  EXPECT_THAT(Drawn({1, kInfinity, 1}, {}), ElementsAre(1));
+  EXPECT_THAT(Drawn({-0.0f, 0.0f}, {.top_k = 1}), ElementsAre(0));
+  // A diverged model's.
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(Drawn({kNan, 1, -kNan, 1}, {}), ElementsAre(1, 3));
+  EXPECT_THAT(Drawn({kNan, 1, 2}, {.temperature = 0}), ElementsAre(2));
+  EXPECT_THAT(Drawn({kNan, kNan}, {.top_p = 0.5}), ElementsAre(0));
 }
 
 }  // namespace

@@ -51,6 +51,15 @@ struct AdamWParams {
   int64_t step;         // Counts from 1, for the bias correction.
 };
 
+// From softmax(logits / temperature); a temperature of 0 takes the best.
+struct SampleParams {
+  double temperature = 1;
+  int64_t top_k = 0;  // The k best are kept, the first of equal ones; 0: all.
+  double top_p = 1;   // Of these the fewest that weigh this share, or one.
+  int64_t limit = 0;  // Only ids below it; 0: all.
+  RandomKey key = {};
+};
+
 // Of sum_squares. Norms depend on it, and so do the pieces of ranks.
 inline constexpr int64_t kSquaresChunk = 8192;
 
@@ -114,14 +123,15 @@ NW_KERNEL(embedding, In w, In ids, Out y);
 NW_KERNEL(embedding_grad, In ids, In dy, Out dw);
 
 // Over the last dimension. weight, bias [C], bias optional, of any dtype; mean,
-// rstd stat [R]; dweight, dbias assigned, dbias optional. y and dy of an f32 x
-// may be bf16.
+// rstd stat [R]; dx += with `add`; dweight, dbias assigned, dbias optional. y
+// and dy of an f32 x may be bf16.
 NW_KERNEL(layer_norm, In x, In weight, In bias, double epsilon, Out y, Out mean,
           Out rstd);
-NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, Out dx,
-          Out dweight, Out dbias);
+NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, bool add,
+          Out dx, Out dweight, Out dbias);
 NW_KERNEL(rms_norm, In x, In weight, double epsilon, Out y, Out rstd);
-NW_KERNEL(rms_norm_grad, In x, In weight, In rstd, In dy, Out dx, Out dweight);
+NW_KERNEL(rms_norm_grad, In x, In weight, In rstd, In dy, bool add, Out dx,
+          Out dweight);
 
 // Over the last dimension.
 NW_KERNEL(softmax, In x, Out y);
@@ -156,6 +166,9 @@ NW_KERNEL(cross_entropy_grad, In logits, In targets, In lse, In dlosses,
 // (f32, f64).
 NW_KERNEL(cross_entropy_with_grad, Out logits, In targets, Out losses,
           Out dlogits);
+
+// Draws an id from each row of f32 logits [R, V]; ids i32 [R].
+NW_KERNEL(sample, In logits, const SampleParams& params, Out ids);
 
 // Optimizers, in place over any range of the flat f32 (or f64) buffers. They
 // zero grad behind them, and also round param to copy (bf16, may be undefined).

@@ -73,6 +73,20 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % 32) ^ lanes);
 }
 
+// Threads take turns, so each of their operations is whole.
+template <typename T>
+T atomicAdd(T* address, T value) {
+  const T before = *address;
+  *address += value;
+  return before;
+}
+template <typename T>
+T atomicMax(T* address, T value) {
+  const T before = *address;
+  if (value > before) *address = value;
+  return before;
+}
+
 inline void __syncwarp(unsigned = 0xffffffffu) { __shfl_sync(0, 0, 0); }
 
 // The runtime's functions on host memory. One device; all work is done when a

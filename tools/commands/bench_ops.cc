@@ -170,14 +170,14 @@ void BenchNorm(const Sizes& s, OpBench* bench) {
     bench->Pass("rms_norm", {y, x},
                 [&] { kernels::rms_norm(x, weight, kEpsilon, &y, &rstd); });
     bench->Pass("rms_norm_grad", {dx, x, dy}, [&] {
-      kernels::rms_norm_grad(x, weight, rstd, dy, &dx, &dweight);
+      kernels::rms_norm_grad(x, weight, rstd, dy, false, &dx, &dweight);
     });
   } else {
     bench->Pass("layer_norm", {y, x}, [&] {
       kernels::layer_norm(x, weight, bias, kEpsilon, &y, &mean, &rstd);
     });
     bench->Pass("layer_norm_grad", {dx, x, dy}, [&] {
-      kernels::layer_norm_grad(x, weight, mean, rstd, dy, &dx, &dweight,
+      kernels::layer_norm_grad(x, weight, mean, rstd, dy, false, &dx, &dweight,
                                &dbias);
     });
   }
@@ -240,6 +240,16 @@ void BenchVocabulary(const Sizes& s, OpBench* bench) {
     kernels::cross_entropy_grad(logits, ids, lse, ones, &dlogits);
   });
   Tensor scores = RandomNormal({s.tokens, s.vocab}, DType::kF32, 4);
+  const Tensor last = Clone(scores.Rows(0, 1));
+  Tensor id = Empty({1}, DType::kI32);
+  bench->Pass("sample, of all", {last},
+              [&] { kernels::sample(last, {.temperature = 0.8}, &id); });
+  bench->Pass("sample, top_p", {last}, [&] {
+    kernels::sample(last, {.temperature = 0.8, .top_p = 0.95}, &id);
+  });
+  bench->Pass("sample, top_k", {last}, [&] {
+    kernels::sample(last, {.temperature = 0.8, .top_k = 40}, &id);
+  });
   bench->Pass("cross_entropy_with_grad", {scores, dlogits}, [&] {
     kernels::cross_entropy_with_grad(&scores, ids, &losses, &dlogits);
   });
