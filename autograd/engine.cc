@@ -12,27 +12,35 @@
 namespace nextword {
 namespace {
 
-// A gradient on its way to a node. The first part that arrives may be shared
-// with others and must not be written to; the sum of several is our own.
+// A gradient on its way to a node. What others refer to, too, must not be
+// written to.
 class PartialGradient {
  public:
-  void Add(const Tensor& part) {
+  void Add(Tensor part) {
     if (!sum_.defined()) {
-      sum_ = part;
-    } else if (owned_) {
+      sum_ = std::move(part);
+    } else if (sum_.OwnsAlone()) {
       kernels::accumulate(part, &sum_);
     } else {
       Tensor sum = EmptyLike(sum_);
       kernels::add(sum_, part, &sum);
       sum_ = std::move(sum);
-      owned_ = true;
     }
   }
+
+  // The sum so far, to be added to by one who adds at once what Add would have
+  // added; undefined where that changed the bits, by a rounding less, or what
+  // others see.
+  Tensor Open(DType dtype) const {
+    const bool open = sum_.defined() && sum_.dtype() == dtype &&
+                      dtype != DType::kBF16 && sum_.OwnsAlone();
+    return open ? sum_ : Tensor();
+  }
+
   Tensor Take() { return std::move(sum_); }
 
  private:
   Tensor sum_;
-  bool owned_ = false;
 };
 
 using NodePtr = std::shared_ptr<Node>;
@@ -96,18 +104,23 @@ void FinishLeaf(Node* leaf, const Tensor& gradient) {
 // What the engine does with the gradient of an op's input. A leaf's own sum is
 // open to the op unless somebody is to see the gradient first, or the sum would
 // lose by it.
-GradientUse UseOf(Node* input, const Stops& stops) {
+GradientUse UseOf(Node* input, const Stops& stops,
+                  const PendingByNode& pending) {
   if (!input->requires_grad) return {.wanted = false};
+  GradientUse use;
   if (const auto stop = stops.find(input); stop != stops.end()) {
-    return stop->second.use;
+    use = stop->second.use;
+  } else if (input->is_leaf && input->gradient_hooks.empty() &&
+             input->gradient.dtype() != DType::kBF16) {
+    use.sum = input->gradient;
   }
-  const bool open = input->is_leaf && input->gradient_hooks.empty() &&
-                    input->gradient.dtype() != DType::kBF16;
-  return {.wanted = true, .sum = open ? input->gradient : Tensor()};
+  use.partial = pending.at(input).gradient.Open(input->value.dtype());
+  return use;
 }
 
 // Runs an op's vjp and checks what it returned. Frees what the node saved.
-Gradients RunVjp(Node* node, const Tensor& gradient, const Stops& stops) {
+Gradients RunVjp(Node* node, Tensor gradient, const Stops& stops,
+                 const PendingByNode& pending) {
   const Vjp vjp = std::exchange(node->vjp, Vjp());
   NW_CHECK(vjp.defined()) << node->op
                           << ": Backward through a graph that was already used";
@@ -115,10 +128,10 @@ Gradients RunVjp(Node* node, const Tensor& gradient, const Stops& stops) {
   Vjp::Uses uses;
   for (const NodePtr& input : node->inputs) {
     for (const auto& hook : input->use_hooks) hook();
-    uses.push_back(UseOf(input.get(), stops));
+    uses.push_back(UseOf(input.get(), stops, pending));
   }
   const trace::Span span("backward", node->op);
-  Gradients gradients = vjp(gradient, uses);
+  Gradients gradients = vjp(std::move(gradient), uses);
   NW_CHECK_EQ(gradients.size(), node->inputs.size())
       << node->op << ": gradients and inputs";
   for (size_t i = 0; i < gradients.size(); ++i) {
@@ -168,12 +181,14 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
       FinishLeaf(node.get(), dy);
       continue;
     }
-    const Gradients gradients = RunVjp(node.get(), dy, *stops);
+    Gradients gradients = RunVjp(node.get(), std::move(dy), *stops, pending);
     const std::vector<NodePtr> inputs = std::exchange(node->inputs, {});
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]->requires_grad) continue;
       Pending& entry = pending[inputs[i].get()];
-      if (gradients[i].defined()) entry.gradient.Add(gradients[i]);
+      if (gradients[i].defined()) {
+        entry.gradient.Add(std::move(gradients[i]));
+      }
       if (--entry.consumers == 0) ready.push(inputs[i]);
     }
   }

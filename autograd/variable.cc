@@ -10,6 +10,7 @@ namespace nextword {
 namespace {
 
 thread_local bool grad_enabled = true;
+thread_local bool replaying = false;
 thread_local std::vector<Variable>* noted_uses = nullptr;
 
 std::shared_ptr<Node> NewNode(Tensor value, bool requires_grad) {
@@ -97,7 +98,6 @@ void Variable::AddAccumulatedHook(std::function<void()> hook) const {
 }
 
 void Variable::AddUseHook(std::function<void()> hook) const {
-  NW_CHECK(node_->is_leaf) << "AddUseHook on the result of " << node_->op;
   node_->use_hooks.push_back(std::move(hook));
 }
 
@@ -120,6 +120,18 @@ Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
   result.node_->vjp = std::move(vjp);
   return result;
 }
+
+void ComputeWhenRead(const Variable& result, std::function<void()> compute) {
+  if (!replaying) return compute();
+  // Once; and what it holds goes then.
+  result.AddUseHook([compute = std::move(compute)]() mutable {
+    if (const auto once = std::exchange(compute, nullptr)) once();
+  });
+}
+
+ReplayScope::ReplayScope() : previous_(std::exchange(replaying, true)) {}
+
+ReplayScope::~ReplayScope() { replaying = previous_; }
 
 bool GradEnabled() { return grad_enabled; }
 

@@ -28,33 +28,39 @@ struct GradientUse {
   // A leaf's sum of gradients in its own memory, of the leaf's shape. A vjp may
   // add to it and return an undefined Tensor: one pass over memory, not three.
   Tensor sum = {};
+  // What the input's other consumers have given so far, where it may be written
+  // to. A vjp may likewise add to it, but whole gradients to elements: who
+  // holds a gradient decides whether this is offered, and bits must not depend
+  // on it.
+  Tensor partial = {};
 };
 
 // From the gradient of an op's result to those of its inputs. Captures the
 // Tensors it needs, never Variables: what is saved is in sight, and the graph
 // has no cycles. Most take dy alone; those to which work or memory matters also
-// take the uses of their inputs' gradients, in their order.
+// take the uses of their inputs' gradients, in their order. By value, dy is
+// theirs to hand on.
 class Vjp {
  public:
   using Uses = std::vector<GradientUse>;
 
   Vjp() = default;
   template <typename F>
-  requires std::invocable<F, const Tensor&, const Uses&> Vjp(F function)
+  requires std::invocable<F, Tensor, const Uses&> Vjp(F function)
       : function_(std::move(function)) {}
   template <typename F>
-  requires std::invocable<F, const Tensor&> Vjp(F function)
-      : function_([function = std::move(function)](
-                      const Tensor& dy, const Uses&) { return function(dy); }) {
-  }
+  requires std::invocable<F, Tensor> Vjp(F function)
+      : function_([function = std::move(function)](Tensor dy, const Uses&) {
+          return function(std::move(dy));
+        }) {}
 
   bool defined() const { return function_ != nullptr; }
-  Gradients operator()(const Tensor& dy, const Uses& uses) const {
-    return function_(dy, uses);
+  Gradients operator()(Tensor dy, const Uses& uses) const {
+    return function_(std::move(dy), uses);
   }
 
  private:
-  std::function<Gradients(const Tensor&, const Uses&)> function_;
+  std::function<Gradients(Tensor, const Uses&)> function_;
 };
 
 // Sees the complete gradient of a variable and returns the one to go on with.
@@ -95,8 +101,8 @@ class Variable {
   // Called in Backward once this leaf has its sum of all gradients.
   void AddAccumulatedHook(std::function<void()> hook) const;
 
-  // Called before the elements of this leaf are read: by value(), and by
-  // Backward through ops that it went into.
+  // Called before the elements are read: by value(), and by Backward through
+  // ops that it went into.
   void AddUseHook(std::function<void()> hook) const;
 
   // The same value without its history.
@@ -134,6 +140,23 @@ struct Node {
 // some input requires one.
 Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
                 Vjp vjp);
+
+// Calls `compute`, which writes the elements of a result that was just
+// recorded: now, or in a replay when, and only if, they are read.
+void ComputeWhenRead(const Variable& result, std::function<void()> compute);
+
+// This thread computes a result a second time, for its gradients alone, for the
+// life of the scope.
+class ReplayScope {
+ public:
+  ReplayScope();
+  ~ReplayScope();
+  ReplayScope(const ReplayScope&) = delete;
+  ReplayScope& operator=(const ReplayScope&) = delete;
+
+ private:
+  const bool previous_;
+};
 
 // Whether Record builds a graph on this thread.
 bool GradEnabled();

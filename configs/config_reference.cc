@@ -128,8 +128,13 @@ void PrintEnum(const EnumDescriptor& type) {
   PrintHeading(absl::StrCat("### ", type.name()), type);
   std::cout << "| value | meaning |\n| --- | --- |\n";
   for (int i = 0; i < type.value_count(); ++i) {
-    std::cout << "| `" << type.value(i)->name() << "` | "
-              << Cell(Comment(*type.value(i))) << " |\n";
+    std::string names = absl::StrCat("`", type.value(i)->name(), "`");
+    if (type.value(i) != type.FindValueByNumber(type.value(i)->number())) {
+      absl::StrAppend(&names, ": ",
+                      type.FindValueByNumber(type.value(i)->number())->name());
+    }
+    std::cout << "| " << names << " | " << Cell(Comment(*type.value(i)))
+              << " |\n";
   }
   std::cout << "\n";
 }
@@ -153,6 +158,12 @@ absl::Status Print(const std::string& path) {
   std::cout << "## Names of values\n\n";
   for (int i = 0; i < root->file()->enum_type_count(); ++i) {
     PrintEnum(*root->file()->enum_type(i));
+  }
+  for (int i = 0; i < root->file()->message_type_count(); ++i) {
+    const Descriptor& message = *root->file()->message_type(i);
+    for (int j = 0; j < message.enum_type_count(); ++j) {
+      PrintEnum(*message.enum_type(j));
+    }
   }
   return absl::OkStatus();
 }

@@ -35,7 +35,11 @@ std::vector<std::string> FieldNames(const Descriptor& message) {
 std::vector<std::string> ValueNames(const EnumDescriptor& type) {
   std::vector<std::string> names;
   for (int i = 0; i < type.value_count(); ++i) {
-    names.push_back(type.value(i)->name());
+    // Of several names of a value, the first.
+    const auto* const value = type.value(i);
+    if (value == type.FindValueByNumber(value->number())) {
+      names.push_back(value->name());
+    }
   }
   return names;
 }

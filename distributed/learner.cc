@@ -33,7 +33,7 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
       "%.1f, activations %.1f, a checkpoint's copy %.1f), this machine's %s "
       "has %.1f for it; a smaller model, batch.micro_batch or batch.lanes, "
-      "model.recompute: true or checkpoint.asynchronous: false need less",
+      "model.recompute: BLOCK or checkpoint.asynchronous: false need less",
       need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
       need.moments / 1e9, need.activations / 1e9, need.checkpoint / 1e9,
       DeviceTypeName(device.type), has / 1e9));

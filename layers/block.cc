@@ -1,11 +1,13 @@
 #include "layers/block.h"
 
 #include "autograd/ops/arithmetic.h"
+#include "autograd/ops/recompute.h"
 
 namespace nextword::layers {
 
 Block::Block(const ModelConfig& model, int64_t index)
     : prefix_("blocks." + std::to_string(index) + "."),
+      recompute_mlp_(model.recompute() == ModelConfig::MLP),
       attn_norm_(model),
       attn_(model, index),
       mlp_norm_(model),
@@ -38,7 +40,11 @@ Variable Block::Forward(const Variable& input,
   Variable x = Visit(context, prefix_, "resid_pre", input);
   x = AddBranch(x, attn_norm_, attn_, "attn_out", context);
   x = Visit(context, prefix_, "resid_mid", x);
-  x = AddBranch(x, mlp_norm_, mlp_, "mlp_out", context);
+  const auto add_mlp = [this, context](const Variable& stream) {
+    return AddBranch(stream, mlp_norm_, mlp_, "mlp_out", context);
+  };
+  const bool recompute = recompute_mlp_ && context.tap == nullptr;
+  x = recompute ? Recompute(add_mlp, x) : add_mlp(x);
   return Visit(context, prefix_, "resid_post", x);
 }
 

@@ -28,6 +28,7 @@ class Block : public Module {
                      const char* name, const ForwardContext& context) const;
 
   const std::string prefix_;  // "blocks.3."
+  const bool recompute_mlp_;
   Norm attn_norm_;
   Attention attn_;
   Norm mlp_norm_;

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "absl/strings/match.h"
+#include "autograd/base/check.h"
 #include "autograd/ops/loss.h"
 #include "layers/transformer.h"
 
@@ -39,6 +40,23 @@ struct TokenBytes {
   int64_t SavedByBlock() const {
     return sum * 2 * hidden +
            compute * (2 * hidden + qkv * (rotary ? 2 : 1) + heads + pre + post);
+  }
+
+  // Of that what the feed-forward layer can compute again from the stream.
+  int64_t SavedByMlp() const { return compute * (hidden + pre + post); }
+
+  // What all blocks keep, with one, or its part, computed again.
+  int64_t SavedByBlocks(const ModelConfig& model) const {
+    switch (model.recompute()) {
+      case ModelConfig::NONE:
+        return model.layers() * SavedByBlock();
+      case ModelConfig::MLP:
+        return model.layers() * (SavedByBlock() - SavedByMlp()) + SavedByMlp();
+      case ModelConfig::BLOCK:
+        return model.layers() * sum * hidden + SavedByBlock();
+    }
+    NW_CHECK(false) << "recompute " << model.recompute();
+    return 0;
   }
 
   // The gradients on their way through a block, at the most.
@@ -126,10 +144,6 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   const ParameterCount count = CountParameters(model);
   const int64_t tokens = shape.micro_batch * shape.sequence_length;
   const TokenBytes bytes(model, shape.compute_dtype);
-  const int64_t kept =
-      model.recompute()
-          ? model.layers() * bytes.sum * bytes.hidden + bytes.SavedByBlock()
-          : model.layers() * bytes.SavedByBlock();
   // Never needed at once, but the allocator keeps the memory of each: blocks of
   // one size do not serve for another.
   const int64_t passing = LossBytes(model, tokens, shape.compute_dtype) +
@@ -141,7 +155,8 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   const int64_t hidden = count.attention + count.feed_forward;
   memory.moments = kBytes * ((count.total() - hidden) * shape.moments +
                              hidden * shape.hidden_moments);
-  memory.activations = tokens * (kept + bytes.Ends()) + passing;
+  memory.activations =
+      tokens * (bytes.SavedByBlocks(model) + bytes.Ends()) + passing;
   memory.program = kProgram;
   if (__builtin_cpu_supports("avx512bw")) memory.program += kProducts;
   return memory;

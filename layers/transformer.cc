@@ -53,7 +53,8 @@ Variable Transformer::Embed(const Tensor& ids,
 Variable Transformer::Hidden(const Tensor& ids,
                              const ForwardContext& context) const {
   // What a tap returned belongs to this pass and must not be made again.
-  const bool recompute = config_.recompute() && context.tap == nullptr;
+  const bool recompute =
+      config_.recompute() == ModelConfig::BLOCK && context.tap == nullptr;
   Variable x = Embed(ids, context);
   for (const auto& block : blocks_) {
     const auto forward = [&block = *block, context](const Variable& input) {

@@ -146,6 +146,9 @@ TEST_F(BenchCommandTest, Ops) {
                                          "cross_entropy",
                                          "cross_entropy_grad",
                                          "cross_entropy_with_grad",
+                                         "sample, of all",
+                                         "sample, top_p",
+                                         "sample, top_k",
                                          "embedding",
                                          "embedding_grad",
                                          "adamw",
@@ -295,7 +298,8 @@ TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
        {Arguments{"batch.micro_batch=8"},
         {"model.hidden_size=384"},
         {"model.layers=4", "compute_dtype=BF16"},
-        {"model.recompute=true", "batch.micro_batch=32"},
+        {"model.recompute=BLOCK", "batch.micro_batch=32"},
+        {"model.recompute=MLP", "batch.micro_batch=16"},
         {"model.vocab_size=50257", "batch.micro_batch=2"}}) {
     Arguments arguments = {
         "step",     "--config", "configs/quickstart.textproto",

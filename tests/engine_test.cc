@@ -10,6 +10,7 @@
 #include "autograd/ops/layout.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/norm.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/tensor/allocator.h"
 #include "tests/testing.h"
@@ -398,6 +399,64 @@ TEST(EngineTest, VjpsKnowWhatIsWanted) {
   ASSERT_EQ(seen.size(), 2u);
   EXPECT_FALSE(seen[0].wanted);
   EXPECT_TRUE(seen[1].wanted);
+}
+
+// An op that asks for the gradient that its input has so far, and leaves it.
+Variable AskingForPartial(const Variable& x, Tensor* partial) {
+  return Record("asking", Clone(x.value()), {x},
+                [partial](const Tensor& dy, const Vjp::Uses& uses) {
+                  *partial = uses[0].partial;
+                  return Gradients{dy};
+                });
+}
+
+TEST(EngineTest, WhatNobodyElseHoldsMayBeAddedTo) {
+  const Variable x = Leaf({1});
+  const Variable middle = Scale(x, 1);
+  Tensor first, last;
+  const Variable early = AskingForPartial(middle, &last);
+  const Variable late = Scale(AskingForPartial(middle, &first), 10);
+  Backward(Add(Scale(early, 2), late));
+  EXPECT_FALSE(first.defined());  // Nothing has come yet.
+  ASSERT_TRUE(last.defined());
+  EXPECT_THAT(GradientOf(x), ElementsAre(12));
+}
+
+TEST(EngineTest, WhatOthersHoldStaysAsItIs) {
+  const Variable x = Leaf({1});
+  const Variable middle = Scale(x, 1);
+  Tensor partial, held;
+  const Variable early = AskingForPartial(middle, &partial);
+  const Variable late = Add(middle, Leaf({1}));
+  late.AddGradientHook([&](const Tensor& dy) { return held = dy; });
+  Backward(Add(Scale(early, 2), Scale(late, 10)));
+  EXPECT_FALSE(partial.defined());
+  EXPECT_THAT(ToVector<float>(held), ElementsAre(10));
+  EXPECT_THAT(GradientOf(x), ElementsAre(12));
+}
+
+TEST(EngineTest, SumsOfBFloat16AreRoundedEachTime) {
+  const Variable x(Zeros({1}, DType::kBF16), true);
+  const Variable middle = Scale(x, 1);
+  Tensor partial;
+  Backward(Add(AskingForPartial(middle, &partial), Scale(middle, 10)));
+  EXPECT_FALSE(partial.defined());
+}
+
+// Whether a norm adds its gradient to the stream's or the engine does.
+TEST(EngineTest, WhoAddsDoesNotChangeTheBits) {
+  const Variable weight(RandomNormal({33}, 1, DType::kF32), true);
+  const auto gradient = [&](bool held) {
+    const Variable x(RandomNormal({5, 33}, 2, DType::kF32), true);
+    const Variable stream = Scale(x, 3);
+    const Variable normed = LayerNorm(stream, weight, Variable(), 1e-5);
+    const Variable y = Add(stream, Scale(normed, 2));
+    Tensor kept;  // The stream's gradient, before the norm's comes.
+    if (held) y.AddGradientHook([&](const Tensor& dy) { return kept = dy; });
+    Backward(y, RandomNormal({5, 33}, 3, DType::kF32));
+    return Clone(x.gradient());
+  };
+  EXPECT_THAT(gradient(true), HasBitsOf(gradient(false)));
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ TEST(MixedPrecisionTest, WithDropout) { ExpectParity(Gpt2OfRealWidth(), 0.1); }
 TEST(MixedPrecisionTest, WithRecomputation) {
   ModelConfig model = LlamaOfRealWidth();
   const Result kept = Train(model, DType::kBF16);
-  model.set_recompute(true);
+  model.set_recompute(ModelConfig::BLOCK);
   EXPECT_THAT(Train(model, DType::kBF16).gradients, HasBitsOf(kept.gradients));
 }
 

@@ -404,6 +404,13 @@ std::vector<OpRow> MatmulRows() {
   };
 }
 
+// x + 2 norm(x) of an x within the graph: the norm's gradient meets the sum's.
+template <typename F>
+Variable BesideAStream(const Variable& input, const F& norm) {
+  const Variable x = Scale(input, 0.5);
+  return Add(x, Scale(norm(x), 2));
+}
+
 std::vector<OpRow> NormRows() {
   const std::vector<Shapes> norm = {
       {{2, 3}, {3}, {3}}, {{7}, {7}, {7}},       {{2, 3, 5}, {5}, {5}},
@@ -425,6 +432,21 @@ std::vector<OpRow> NormRows() {
       {"RmsNorm",
        "",
        [](const Inputs& in) { return RmsNorm(in[0], in[1], 1e-5); },
+       FirstTwo(norm),
+       {large[0], large[1]}},
+      {"LayerNorm", "beside_a_stream",
+       [](const Inputs& in) {
+         return BesideAStream(in[0], [&](const Variable& x) {
+           return LayerNorm(x, in[1], in[2], 1e-5);
+         });
+       },
+       norm, large},
+      {"RmsNorm",
+       "beside_a_stream",
+       [](const Inputs& in) {
+         return BesideAStream(
+             in[0], [&](const Variable& x) { return RmsNorm(x, in[1], 1e-5); });
+       },
        FirstTwo(norm),
        {large[0], large[1]}},
       {"Softmax",

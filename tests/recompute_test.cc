@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/base/trace.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/ops/activation.h"
@@ -166,6 +167,46 @@ TEST(RecomputeTest, WithoutGradientsItIsACall) {
       x);
   EXPECT_EQ(calls, 1);
   EXPECT_FALSE(y.requires_grad());
+}
+
+int64_t CallsOf(const std::string& kernel, const std::function<void()>& body) {
+  trace::Start();
+  body();
+  trace::Stop();
+  int64_t calls = 0;
+  for (const trace::ThreadTrace& thread : trace::Collect()) {
+    for (const trace::SpanRecord& span : thread.spans) {
+      calls += span.category == std::string("kernel") && span.name == kernel;
+    }
+  }
+  return calls;
+}
+
+// Its result is not needed for gradients; one that somebody reads is.
+TEST(RecomputeTest, ALastProductIsNotMadeAgain) {
+  const Variable up = Weight({kSize, kSize}, 1);
+  const Variable down = Weight({kSize, kSize}, 2);
+  const std::vector<Variable> weights = {up, down};
+  const std::function<Variable(const Variable&)> last = [&](const Variable& x) {
+    return Linear(Silu(Linear(x, up)), down, Variable(), x);
+  };
+  const std::function<Variable(const Variable&)> read = [&](const Variable& x) {
+    return Scale(last(x), 2);
+  };
+  for (const auto& function : {last, read}) {
+    const auto again = [&](const Variable& x) {
+      return Recompute(function, x);
+    };
+    ExpectSameBits(Results(weights, again), Results(weights, function));
+  }
+  const auto products = [&](const auto& function) {
+    return CallsOf("linear", [&] { Results(weights, function); });
+  };
+  // Two passes, each forward and again.
+  EXPECT_EQ(products([&](const Variable& x) { return Recompute(last, x); }),
+            2 * (2 + 1));
+  EXPECT_EQ(products([&](const Variable& x) { return Recompute(read, x); }),
+            2 * (2 + 2));
 }
 
 TEST(RecomputeTest, KeepsOnlyTheEnds) {

@@ -184,7 +184,7 @@ TEST_P(TapTest, GradientsReachAPatch) {
 
 TEST_P(TapTest, WorksWhereBlocksAreRecomputed) {
   ModelConfig recomputed = config_;
-  recomputed.set_recompute(true);
+  recomputed.set_recompute(ModelConfig::BLOCK);
   const TestModel model(recomputed);
   TestTap tap(AllButPatterns);
   const Variable logits = model.transformer.Forward(ids_, {.tap = &tap});

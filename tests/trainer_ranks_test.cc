@@ -80,7 +80,7 @@ TEST_F(TrainerRanksTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
   const std::vector<std::vector<std::string>> kinds = {
       {"optimizer.kind=SGD"},
       {"compute_dtype=BF16"},
-      {"model.recompute=true"},
+      {"model.recompute=BLOCK"},
       {"model.tied_embeddings=false", "model.position=LEARNED",
        "model.norm=LAYER_NORM", "model.activation=GELU", "model.bias=true"},
       {"batch.micro_batches=1", "batch.lanes=8"}};

@@ -144,8 +144,10 @@ TEST_F(TrainerTest, ThreadsLeaveTheSameBits) {
 
 TEST_F(TrainerTest, RecomputationLeavesTheSameBits) {
   ASSERT_TRUE(Run(Config("kept")).ok());
-  ASSERT_TRUE(Run(Config("made_again", {"model.recompute=true"})).ok());
-  ExpectSameRun("kept", "made_again");
+  for (const std::string what : {"MLP", "BLOCK"}) {
+    ASSERT_TRUE(Run(Config(what, {"model.recompute=" + what})).ok());
+    ExpectSameRun("kept", what);
+  }
 }
 
 TEST_F(TrainerTest, SeedAndDropoutMatter) {
@@ -287,7 +289,7 @@ TEST_F(TrainerTest, RefusesACheckpointOfAnotherRun) {
     EXPECT_EQ(Metrics("run"), metrics) << "history of a refused run";
   }
   // What does not change the function may change.
-  EXPECT_TRUE(Run(Config("run", {"model.dropout=0", "model.recompute=true",
+  EXPECT_TRUE(Run(Config("run", {"model.dropout=0", "model.recompute=MLP",
                                  "optimizer.learning_rate=1e-3"}),
                   six)
                   .ok());

@@ -250,12 +250,14 @@ TEST(TransformerTest, RecomputationLeavesTheSameBits) {
     for (const double dropout : {0.0, 0.2}) {
       const ForwardContext context{.dropout = dropout,
                                    .random = {.seed = 9, .step = 3}};
-      config.set_recompute(false);
+      config.set_recompute(ModelConfig::NONE);
       const LossAndGradients kept = TrainOn(config, context, 2, 70, 7);
-      config.set_recompute(true);
-      const LossAndGradients made_again = TrainOn(config, context, 2, 70, 7);
-      EXPECT_THAT(made_again.loss, HasBitsOf(kept.loss));
-      EXPECT_THAT(made_again.gradients, HasBitsOf(kept.gradients));
+      for (const auto what : {ModelConfig::MLP, ModelConfig::BLOCK}) {
+        config.set_recompute(what);
+        const LossAndGradients made_again = TrainOn(config, context, 2, 70, 7);
+        EXPECT_THAT(made_again.loss, HasBitsOf(kept.loss));
+        EXPECT_THAT(made_again.gradients, HasBitsOf(kept.gradients));
+      }
     }
   });
 }

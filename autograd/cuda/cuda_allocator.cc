@@ -97,7 +97,7 @@ void CudaAllocator::FailForWantOf(size_t bytes) {
     failure.stream() << " " << label << " "
                      << static_cast<double>(sum) / kMegabyte << " MB;";
   }
-  failure.stream() << " a smaller batch.micro_batch or model.recompute: true "
+  failure.stream() << " a smaller batch.micro_batch or model.recompute: BLOCK "
                       "needs less for activations, a smaller batch.lanes less "
                       "for gradients";
 }

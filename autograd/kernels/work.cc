@@ -88,6 +88,22 @@ Work CopyRangeWork(In x, int axis, int64_t /*from*/, Out y, int64_t /*to*/,
                             static_cast<double>(DTypeSize(x.dtype())))};
 }
 
+Work LayerNormGradWork(In x, In weight, In mean, In rstd, In dy, bool add,
+                       Out dx, Out dweight, Out dbias) {
+  Work work = decltype(layer_norm_grad)::PassOver(x, weight, mean, rstd, dy,
+                                                  add, dx, dweight, dbias);
+  if (add) work.bytes += Bytes(*dx);
+  return work;
+}
+
+Work RmsNormGradWork(In x, In weight, In rstd, In dy, bool add, Out dx,
+                     Out dweight) {
+  Work work =
+      decltype(rms_norm_grad)::PassOver(x, weight, rstd, dy, add, dx, dweight);
+  if (add) work.bytes += Bytes(*dx);
+  return work;
+}
+
 Work AdamWWork(Out param, Out grad, Out m, Out v, Out copy,
                const AdamWParams& /*params*/) {
   return {.bytes = 2 * (Bytes(*param) + Bytes(*grad) + Bytes(*m) + Bytes(*v)) +
@@ -109,8 +125,10 @@ Work SgdWork(Out param, Out grad, Out momentum, Out copy,
     embedding_grad.RegisterWork(EmbeddingGradWork) &&
     accumulate.RegisterWork(AccumulateWork) &&
     accumulate_scaled.RegisterWork(AccumulateScaledWork) &&
-    copy_range.RegisterWork(CopyRangeWork) && adamw.RegisterWork(AdamWWork) &&
-    sgd.RegisterWork(SgdWork);
+    copy_range.RegisterWork(CopyRangeWork) &&
+    layer_norm_grad.RegisterWork(LayerNormGradWork) &&
+    rms_norm_grad.RegisterWork(RmsNormGradWork) &&
+    adamw.RegisterWork(AdamWWork) && sgd.RegisterWork(SgdWork);
 
 }  // namespace
 }  // namespace nextword::kernels

@@ -85,13 +85,10 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
       Empty({rows.dim(0), weight.dim(0)},
             dtype.value_or(residual.defined() ? residual.dtype() : x.dtype()),
             x.value().device());
-  kernels::linear(rows, weight.value(),
-                  bias.defined() ? bias.value() : Tensor(),
-                  residual.defined() ? AsRows(residual.value()) : Tensor(), &y);
   std::vector<Variable> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
   if (residual.defined()) inputs.push_back(residual);
-  return Record(
+  const Variable result = Record(
       "linear", y.Reshape(shape), inputs,
       [rows, shape = x.shape(), w = weight.value(),
        bias_dtype = bias.defined() ? std::optional(bias.dtype()) : std::nullopt,
@@ -111,6 +108,12 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
         if (has_residual) gradients.push_back(dy);
         return gradients;
       });
+  ComputeWhenRead(result, [=]() mutable {
+    kernels::linear(
+        rows, weight.value(), bias.defined() ? bias.value() : Tensor(),
+        residual.defined() ? AsRows(residual.value()) : Tensor(), &y);
+  });
+  return result;
 }
 
 }  // namespace nextword

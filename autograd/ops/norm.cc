@@ -24,6 +24,18 @@ Tensor Result(const Tensor& x, std::optional<DType> dtype) {
   return Empty(x.shape(), dtype.value_or(x.dtype()), x.device());
 }
 
+// Where the gradient of x goes: to what the residual stream, which passes by
+// the norm, has brought already, or to a new tensor.
+struct InputGradient {
+  InputGradient(const Tensor& x, const GradientUse& use)
+      : adds(use.partial.defined()), place(adds ? use.partial : EmptyLike(x)) {}
+
+  Tensor ToReturn() const { return adds ? Tensor() : place; }
+
+  const bool adds;
+  Tensor place;
+};
+
 }  // namespace
 
 Variable LayerNorm(const Variable& x, const Variable& weight,
@@ -38,16 +50,19 @@ Variable LayerNorm(const Variable& x, const Variable& weight,
                       &mean, &rstd);
   std::vector<Variable> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
-  return Record("layer_norm", y, inputs,
-                [x = x.value(), w = weight.value(), mean, rstd,
-                 has_bias = bias.defined()](const Tensor& dy) {
-                  Tensor dx = EmptyLike(x), dw = EmptyLike(w);
-                  Tensor db = has_bias ? EmptyLike(w) : Tensor();
-                  kernels::layer_norm_grad(x, w, mean, rstd, dy, &dx, &dw, &db);
-                  Gradients gradients = {dx, dw};
-                  if (has_bias) gradients.push_back(db);
-                  return gradients;
-                });
+  return Record(
+      "layer_norm", y, inputs,
+      [x = x.value(), w = weight.value(), mean, rstd,
+       has_bias = bias.defined()](const Tensor& dy, const Vjp::Uses& uses) {
+        InputGradient dx(x, uses[0]);
+        Tensor dw = EmptyLike(w);
+        Tensor db = has_bias ? EmptyLike(w) : Tensor();
+        kernels::layer_norm_grad(x, w, mean, rstd, dy, dx.adds, &dx.place, &dw,
+                                 &db);
+        Gradients gradients = {dx.ToReturn(), dw};
+        if (has_bias) gradients.push_back(db);
+        return gradients;
+      });
 }
 
 Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon,
@@ -57,10 +72,13 @@ Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon,
   Tensor rstd = RowStatistic(x.value());
   kernels::rms_norm(x.value(), weight.value(), epsilon, &y, &rstd);
   return Record("rms_norm", y, {x, weight},
-                [x = x.value(), w = weight.value(), rstd](const Tensor& dy) {
-                  Tensor dx = EmptyLike(x), dw = EmptyLike(w);
-                  kernels::rms_norm_grad(x, w, rstd, dy, &dx, &dw);
-                  return Gradients{dx, dw};
+                [x = x.value(), w = weight.value(), rstd](
+                    const Tensor& dy, const Vjp::Uses& uses) {
+                  InputGradient dx(x, uses[0]);
+                  Tensor dw = EmptyLike(w);
+                  kernels::rms_norm_grad(x, w, rstd, dy, dx.adds, &dx.place,
+                                         &dw);
+                  return Gradients{dx.ToReturn(), dw};
                 });
 }
 

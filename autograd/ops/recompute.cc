@@ -6,6 +6,15 @@
 #include "autograd/engine.h"
 
 namespace nextword {
+namespace {
+
+Variable Replay(const std::function<Variable(const Variable&)>& function,
+                const Variable& input) {
+  const ReplayScope replay;
+  return function(input);
+}
+
+}  // namespace
 
 Variable Recompute(std::function<Variable(const Variable&)> function,
                    const Variable& input) {
@@ -22,9 +31,10 @@ Variable Recompute(std::function<Variable(const Variable&)> function,
   // cycle, and the function holds most of them anyway.
   return Record("recompute", y.value(), uses,
                 [function = std::move(function), input, inputs = uses](
-                    const Tensor& dy, const Vjp::Uses& gradient_uses) {
+                    Tensor dy, const Vjp::Uses& gradient_uses) {
                   const GradModeScope grad(true);
-                  return Differentiate(function(input), dy, inputs,
+                  const Variable again = Replay(function, input);
+                  return Differentiate(again, std::move(dy), inputs,
                                        gradient_uses);
                 });
 }

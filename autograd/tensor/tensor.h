@@ -61,6 +61,10 @@ class Tensor {
     return storage_ == other.storage_;
   }
 
+  // Whether no other handle refers to these elements: nobody would see them
+  // change.
+  bool OwnsAlone() const { return storage_.use_count() == 1; }
+
  private:
   struct Storage;
   friend Tensor Empty(const Shape& shape, DType dtype, Device device);

@@ -79,7 +79,7 @@ class RunConfigTest(unittest.TestCase):
         paths = list((ROOT / "configs").glob("*.textproto"))
         self.assertGreater(len(paths), 3)
         for path in paths:
-            config = load_config(path, ["model.recompute=false"])
+            config = load_config(path, ["model.recompute=NONE"])
             run = resolve(config)
             self.assertEqual(run.hidden_size, run.num_heads * run.head_dim)
 

@@ -180,7 +180,7 @@ def resolve(config: Any) -> Run:
     for path, seen, wanted in (
         ("model.dropout", model.dropout, 0),
         ("model.sliding_window", model.sliding_window, 0),
-        ("model.recompute", model.recompute, False),
+        ("model.recompute", model.recompute, "NONE"),
         ("data.document_mask", config.data.document_mask, False),
         ("optimizer.kind", optimizer.kind, "ADAMW"),
     ):

@@ -99,9 +99,10 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 }
 
 // With g = dy weight and n the normalised row:
-// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm.
-// Adds the row's share to dweight and dbias.
-template <bool kCentered, typename T, typename U, typename C = ComputeType<T>>
+// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; dx +=
+// with kAdd. Adds the row's share to dweight and dbias.
+template <bool kCentered, bool kAdd, typename T, typename U,
+          typename C = ComputeType<T>>
 void NormGradRow(const T* __restrict x, const C* __restrict weight,
                  RowStatistics<C> row, const U* __restrict dy, T* __restrict dx,
                  C* __restrict dweight, C* __restrict dbias, int64_t n) {
@@ -122,8 +123,9 @@ void NormGradRow(const T* __restrict x, const C* __restrict weight,
   for (int64_t i = 0; i < n; ++i) {
     const C d = static_cast<C>(dy[i]);
     const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
-    dx[i] =
-        static_cast<T>(row.rstd * (d * weight[i] - mean_g - normal * mean_gn));
+    C gradient = row.rstd * (d * weight[i] - mean_g - normal * mean_gn);
+    if constexpr (kAdd) gradient += static_cast<C>(dx[i]);
+    dx[i] = static_cast<T>(gradient);
     dweight[i] += d * normal;
   }
   if constexpr (kCentered) {
@@ -132,8 +134,8 @@ void NormGradRow(const T* __restrict x, const C* __restrict weight,
 }
 
 template <bool kCentered>
-void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
-              Out dbias) {
+void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
+              Out dweight, Out dbias) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
   const int64_t partials = NumChunks(rows, kRowsPerPartial);
@@ -151,15 +153,16 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
     // Each task's sums of dweight, then of dbias.
     Tensor sums = Zeros({2, partials, columns}, DTypeOf<C>::value);
     C* const psum = sums.data<C>();
+    const auto grad_row = add ? NormGradRow<kCentered, true, T, U>
+                              : NormGradRow<kCentered, false, T, U>;
     ParallelForEach(partials, [=](int64_t task) {
       C* const pdw = psum + task * columns;
       C* const pdb = pdw + partials * columns;
       const int64_t end = std::min(rows, (task + 1) * kRowsPerPartial);
       for (int64_t r = task * kRowsPerPartial; r < end; ++r) {
         const int64_t i = r * columns;
-        NormGradRow<kCentered, T, U>(px + i, pw,
-                                     {kCentered ? pmean[r] : C(0), prstd[r]},
-                                     pdy + i, pdx + i, pdw, pdb, columns);
+        grad_row(px + i, pw, {kCentered ? pmean[r] : C(0), prstd[r]}, pdy + i,
+                 pdx + i, pdw, pdb, columns);
       }
     });
     sum_to(sums.View(0, {partials, columns}), dweight);
@@ -174,17 +177,18 @@ void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
   Norm<true>(x, weight, bias, epsilon, y, mean, rstd);
 }
 
-void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, Out dx,
+void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
                    Out dweight, Out dbias) {
-  NormGrad<true>(x, weight, mean, rstd, dy, dx, dweight, dbias);
+  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, dweight, dbias);
 }
 
 void RmsNorm(In x, In weight, double epsilon, Out y, Out rstd) {
   Norm<false>(x, weight, Tensor(), epsilon, y, nullptr, rstd);
 }
 
-void RmsNormGrad(In x, In weight, In rstd, In dy, Out dx, Out dweight) {
-  NormGrad<false>(x, weight, Tensor(), rstd, dy, dx, dweight, nullptr);
+void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx,
+                 Out dweight) {
+  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, dweight, nullptr);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -68,8 +68,9 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 }
 
 // With g = dy weight and n the normalised row:
-// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm.
-template <bool kCentered, typename T, typename U>
+// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; dx +=
+// with kAdd.
+template <bool kCentered, bool kAdd, typename T, typename U>
 __global__ void NormGradKernel(int64_t rows, int64_t columns, const T* x,
                                const float* weight, const float* mean,
                                const float* rstd, const U* dy, T* dx) {
@@ -91,8 +92,10 @@ __global__ void NormGradKernel(int64_t rows, int64_t columns, const T* x,
     float mean_g = 0;
     if constexpr (kCentered) mean_g = BlockSum<float>(columns, g) / count;
     ForEachInBlock(columns, [=](int64_t i) {
-      dx[row * columns + i] =
-          static_cast<T>(scale * (g(i) - mean_g - normal(i) * mean_gn));
+      T* const to = dx + row * columns + i;
+      float gradient = scale * (g(i) - mean_g - normal(i) * mean_gn);
+      if constexpr (kAdd) gradient += static_cast<float>(*to);
+      *to = static_cast<T>(gradient);
     });
   });
 }
@@ -123,8 +126,8 @@ __global__ void NormParameterGradKernel(int64_t rows, int64_t columns,
 }
 
 template <bool kCentered>
-void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
-              Out dbias) {
+void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
+              Out dweight, Out dbias) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
   const int64_t partials = (rows + kRowsPerPartial - 1) / kRowsPerPartial;
@@ -136,9 +139,10 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, Out dx, Out dweight,
     using T = decltype(in);
     using U = decltype(out);
     Launch(device, GridForRows(rows, columns, device),
-           NormGradKernel<kCentered, T, U>, rows, columns, x.data<T>(),
-           wide_weight.data<float>(), pmean, rstd.data<float>(), dy.data<U>(),
-           dx->data<T>());
+           add ? NormGradKernel<kCentered, true, T, U>
+               : NormGradKernel<kCentered, false, T, U>,
+           rows, columns, x.data<T>(), wide_weight.data<float>(), pmean,
+           rstd.data<float>(), dy.data<U>(), dx->data<T>());
     Launch(device, GridForItems(partials * columns, device),
            NormParameterGradKernel<kCentered, T, U>, rows, columns, partials,
            x.data<T>(), pmean, rstd.data<float>(), dy.data<U>(),
@@ -155,17 +159,18 @@ void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
   Norm<true>(x, weight, bias, epsilon, y, mean, rstd);
 }
 
-void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, Out dx,
+void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
                    Out dweight, Out dbias) {
-  NormGrad<true>(x, weight, mean, rstd, dy, dx, dweight, dbias);
+  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, dweight, dbias);
 }
 
 void RmsNorm(In x, In weight, double epsilon, Out y, Out rstd) {
   Norm<false>(x, weight, Tensor(), epsilon, y, nullptr, rstd);
 }
 
-void RmsNormGrad(In x, In weight, In rstd, In dy, Out dx, Out dweight) {
-  NormGrad<false>(x, weight, Tensor(), rstd, dy, dx, dweight, nullptr);
+void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx,
+                 Out dweight) {
+  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, dweight, nullptr);
 }
 
 [[maybe_unused]] const bool registered =
