@@ -232,6 +232,97 @@ TEST_F(CudaKernelTest, StepsLikeTheCpu) {
   }
 }
 
+// A copy of x on the GPU that begins `shift` elements after what is aligned.
+Tensor Shifted(const Tensor& x, int64_t shift) {
+  const Tensor memory = Empty({x.numel() + shift}, x.dtype(), Device::Cuda());
+  Tensor view = memory.View(shift, x.shape());
+  kernels::copy(ToDevice(x, Device::Cuda()), &view);
+  return view;
+}
+
+// What kernels that move several elements at once make of inputs, and write to
+// outputs, that begin `shift` elements after what is aligned.
+std::vector<Tensor> ResultsShiftedBy(int64_t shift, int64_t columns,
+                                     DType dtype) {
+  constexpr int64_t kRows = 70;
+  const Shape shape({kRows, columns});
+  const auto in = [&](const Shape& shape, uint64_t seed, DType dtype) {
+    return Shifted(RandomNormal(shape, seed, dtype), shift);
+  };
+  std::vector<Tensor> results;
+  const auto out = [&](const Shape& shape, DType dtype) -> Tensor* {
+    results.push_back(Shifted(Zeros(shape, dtype), shift));
+    return &results.back();
+  };
+  results.reserve(100);  // Pointers to them stay.
+  const Tensor x = in(shape, 1, dtype), dy = in(shape, 2, dtype);
+  const Tensor wide = in(shape, 3, DType::kF32);
+  const Tensor weight = in({columns}, 4, DType::kF32);
+  const Tensor ids = ToDevice(RandomIds({kRows}, columns, 5), Device::Cuda());
+  kernels::add(x, dy, out(shape, dtype));
+  kernels::gelu_grad(x, dy, out(shape, dtype));
+  kernels::copy(wide, out(shape, DType::kBF16));
+  kernels::accumulate(x, out(shape, DType::kF32));
+  kernels::dropout(x, 0.3, {.seed = 1}, out(shape, dtype));
+  kernels::swiglu(x, out({kRows, columns / 2}, dtype));
+  kernels::swiglu_grad(x, in({kRows, columns / 2}, 6, dtype),
+                       out(shape, dtype));
+  kernels::sum_to(x, out({columns}, DType::kF32));
+  kernels::sum_to(x, out({kRows, 1}, DType::kF32));
+  kernels::sum_squares(x, out({1}, DType::kF64));
+  kernels::copy_range(x, 1, 1, out(shape, dtype), 0, columns - 1);
+  kernels::copy_range(x, 0, 1, out(shape, dtype), 0, kRows - 1);
+  kernels::embedding(x, ToDevice(RandomIds({9}, kRows, 7), Device::Cuda()),
+                     out({9, columns}, DType::kF32));
+  kernels::rope(x.Reshape({1, kRows, 1, columns}), 1, 10000, 0, false,
+                out({1, kRows, 1, columns}, dtype));
+  Tensor* const mean = out({kRows}, DType::kF32);
+  Tensor* const rstd = out({kRows}, DType::kF32);
+  kernels::layer_norm(wide, weight, weight, 1e-5, out(shape, dtype), mean,
+                      rstd);
+  for (const bool add : {false, true}) {
+    Tensor* const dx = out(shape, DType::kF32);
+    kernels::layer_norm_grad(wide, weight, *mean, *rstd, dy, add, dx,
+                             out({columns}, DType::kF32),
+                             out({columns}, DType::kF32));
+  }
+  kernels::rms_norm(x, weight, 1e-5, out(shape, dtype), rstd);
+  Tensor* const lse = out({kRows}, DType::kF32);
+  kernels::cross_entropy(x, ids, out({kRows}, DType::kF32), lse);
+  kernels::cross_entropy_grad(x, ids, *lse, *lse, out(shape, dtype));
+  results.push_back(Shifted(wide, shift));
+  Tensor* const logits = &results.back();
+  kernels::cross_entropy_with_grad(logits, ids, out({kRows}, DType::kF32),
+                                   out(shape, dtype));
+  Tensor* const param = out(shape, DType::kF32);
+  results.push_back(Shifted(wide, shift));
+  kernels::adamw(param, &results.back(), out(shape, DType::kF32),
+                 out(shape, DType::kF32), out(shape, DType::kBF16),
+                 {.learning_rate = 0.1,
+                  .beta1 = 0.9,
+                  .beta2 = 0.99,
+                  .epsilon = 1e-8,
+                  .weight_decay = 0.1,
+                  .grad_scale = 1,
+                  .step = 1});
+  for (Tensor& result : results) result = ToDevice(result, Device::Cpu());
+  return results;
+}
+
+TEST_F(CudaKernelTest, AlignmentDoesNotChangeTheBits) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t columns : {32, 34, 16 * 300 + 2}) {
+      SCOPED_TRACE(::testing::Message() << dtype << " " << columns);
+      const auto aligned = ResultsShiftedBy(0, columns, dtype);
+      const auto shifted = ResultsShiftedBy(1, columns, dtype);
+      ASSERT_EQ(shifted.size(), aligned.size());
+      for (size_t i = 0; i < aligned.size(); ++i) {
+        EXPECT_THAT(shifted[i], HasBitsOf(aligned[i])) << "result " << i;
+      }
+    }
+  }
+}
+
 TEST_F(CudaKernelTest, MemoryIsCounted) {
   Allocator& allocator = AllocatorFor(Device::Cuda());
   const int64_t before = allocator.stats().live_bytes;

@@ -33,10 +33,14 @@ struct BFloat16 {
 
   BFloat16() = default;
   NW_HOST_DEVICE explicit BFloat16(float value) {
+#ifdef __CUDA_ARCH__
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#else
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1u);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>((is_nan ? (u | 0x400000u) : rounded) >> 16);
+#endif
   }
   NW_HOST_DEVICE operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);

@@ -3,25 +3,59 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 #include "autograd/kernels/math.h"
 
 namespace nextword::kernels::cuda {
 namespace {
 
+// sum(exp(x)) of some of a row's elements, by their largest.
+struct ExpSum {
+  float largest, sum;  // sum of exp(x - largest)
+};
+
+// In one pass (Milakov and Gimelshein 2018).
+struct AddExpSums {
+  NW_DEVICE ExpSum operator()(ExpSum a, ExpSum b) const {
+    const float largest = MaxOf()(a.largest, b.largest);
+    const auto scaled = [=](ExpSum part) {
+      return part.largest == largest
+                 ? part.sum
+                 : part.sum * math::Exp(part.largest - largest);
+    };
+    return {largest, scaled(a) + scaled(b)};
+  }
+};
+
 // log(sum(exp(x))) of a row, at each thread of the block.
 template <typename T>
-NW_DEVICE float LogSumExp(const T* x, int64_t n) {
-  const float largest =
-      BlockMax(n, -std::numeric_limits<float>::infinity(),
-               [=](int64_t i) { return static_cast<float>(x[i]); });
-  const float sum = BlockSum<float>(n, [=](int64_t i) {
-    return math::Exp(static_cast<float>(x[i]) - largest);
+NW_DEVICE float LogSumExp(const T* x, int64_t n, bool aligned) {
+  ExpSum all{-std::numeric_limits<float>::infinity(), 0.0f};
+  ForEachPackInBlock<kPackOf<T>>(n, [&](int64_t i, auto size) {
+    const auto pack = Load<size>(x + i, aligned);
+    ExpSum part{pack.items[0], 0.0f};
+    for (int k = 1; k < size; ++k) {
+      part.largest = MaxOf()(part.largest, pack.items[k]);
+    }
+    for (int k = 0; k < size; ++k) {
+      part.sum += pack.items[k] == part.largest
+                      ? 1.0f
+                      : math::Exp(pack.items[k] - part.largest);
+    }
+    all = AddExpSums()(all, part);
   });
-  return largest + logf(sum);
+  all = CombineBlock(all, AddExpSums());
+  return all.largest + logf(all.sum);
+}
+
+// Rows are long: larger blocks have fewer of them at work at once, which caches
+// hold until they are read again.
+Grid GridForLogits(int64_t rows, int64_t columns, int pack, Device device) {
+  return GridForRows(rows, columns / pack, device, 1024);
 }
 
 template <typename T>
-__global__ void CrossEntropyKernel(int64_t rows, int64_t columns,
+__global__ void CrossEntropyKernel(int64_t rows, int64_t columns, bool aligned,
                                    const T* logits, const int32_t* targets,
                                    float* losses, float* lse) {
   ForEachRow(rows, [=](int64_t row) {
@@ -29,7 +63,7 @@ __global__ void CrossEntropyKernel(int64_t rows, int64_t columns,
     NW_DEVICE_CHECK(target < columns, "cross_entropy: target", target);
     const T* const x = logits + row * columns;
     const bool ignored = target < 0;
-    const float sum = ignored ? 0.0f : LogSumExp(x, columns);
+    const float sum = ignored ? 0.0f : LogSumExp(x, columns, aligned);
     if (threadIdx.x == 0) {
       lse[row] = sum;
       losses[row] = ignored ? 0.0f : sum - static_cast<float>(x[target]);
@@ -41,28 +75,34 @@ void CrossEntropy(In logits, In targets, Out losses, Out lse) {
   const int64_t rows = logits.dim(0);
   DispatchF32OrBf16(logits.dtype(), "cross_entropy", [&](auto tag) {
     using T = decltype(tag);
-    Launch(losses->device(), GridForRows(rows, logits.dim(1), losses->device()),
-           CrossEntropyKernel<T>, rows, logits.dim(1), logits.data<T>(),
-           targets.data<int32_t>(), losses->data<float>(), lse->data<float>());
+    Launch(losses->device(),
+           GridForLogits(rows, logits.dim(1), kPackOf<T>, losses->device()),
+           CrossEntropyKernel<T>, rows, logits.dim(1),
+           AlignedForPacks(kPackOf<T>, logits.dim(1), logits.data<T>()),
+           logits.data<T>(), targets.data<int32_t>(), losses->data<float>(),
+           lse->data<float>());
   });
 }
 
 // dlogits = (softmax(logits) - onehot(target)) dloss.
 template <typename T>
 __global__ void CrossEntropyGradKernel(int64_t rows, int64_t columns,
-                                       const T* logits, const int32_t* targets,
-                                       const float* lse, const float* dlosses,
-                                       T* dlogits) {
+                                       bool aligned, const T* logits,
+                                       const int32_t* targets, const float* lse,
+                                       const float* dlosses, T* dlogits) {
   ForEachRow(rows, [=](int64_t row) {
     const int32_t target = targets[row];
     const T* const x = logits + row * columns;
     const float sum = lse[row];
     const float scale = target < 0 ? 0.0f : dlosses[row];
-    ForEachInBlock(columns, [=](int64_t i) {
-      const float p =
-          target < 0 ? 0.0f : math::Exp(static_cast<float>(x[i]) - sum);
-      dlogits[row * columns + i] =
-          static_cast<T>((i == target ? p - 1.0f : p) * scale);
+    ForEachPackInBlock<kPackOf<T>>(columns, [=](int64_t i, auto size) {
+      auto pack = Load<size>(x + i, aligned);
+      for (int k = 0; k < size; ++k) {
+        float& item = pack.items[k];
+        item = target < 0 ? 0.0f : math::Exp(item - sum);
+        item = (i + k == target ? item - 1.0f : item) * scale;
+      }
+      Store(pack, dlogits + row * columns + i, aligned);
     });
   });
 }
@@ -72,17 +112,19 @@ void CrossEntropyGrad(In logits, In targets, In lse, In dlosses, Out dlogits) {
   DispatchF32OrBf16(logits.dtype(), "cross_entropy gradient", [&](auto tag) {
     using T = decltype(tag);
     Launch(dlogits->device(),
-           GridForRows(rows, logits.dim(1), dlogits->device()),
-           CrossEntropyGradKernel<T>, rows, logits.dim(1), logits.data<T>(),
-           targets.data<int32_t>(), lse.data<float>(), dlosses.data<float>(),
-           dlogits->data<T>());
+           GridForRows(rows, logits.dim(1) / kPackOf<T>, dlogits->device()),
+           CrossEntropyGradKernel<T>, rows, logits.dim(1),
+           AlignedForPacks(kPackOf<T>, logits.dim(1), logits.data<T>(),
+                           dlogits->data<T>()),
+           logits.data<T>(), targets.data<int32_t>(), lse.data<float>(),
+           dlosses.data<float>(), dlogits->data<T>());
   });
 }
 
 // dlogits may be logits: each element is read and written by one thread.
 template <typename T>
 __global__ void CrossEntropyWithGradKernel(int64_t rows, int64_t columns,
-                                           const float* logits,
+                                           bool aligned, const float* logits,
                                            const int32_t* targets,
                                            float* losses, T* dlogits) {
   ForEachRow(rows, [=](int64_t row) {
@@ -95,12 +137,16 @@ __global__ void CrossEntropyWithGradKernel(int64_t rows, int64_t columns,
       if (threadIdx.x == 0) losses[row] = 0;
       return;
     }
-    const float sum = LogSumExp(x, columns);
+    const float sum = LogSumExp(x, columns, aligned);
     if (threadIdx.x == 0) losses[row] = sum - x[target];
     __syncthreads();  // The target's logit is read before it is overwritten.
-    ForEachInBlock(columns, [=](int64_t i) {
-      const float p = math::Exp(x[i] - sum);
-      dx[i] = static_cast<T>(i == target ? p - 1.0f : p);
+    ForEachPackInBlock<kPackOf<T>>(columns, [=](int64_t i, auto size) {
+      auto pack = Load<size>(x + i, aligned);
+      for (int k = 0; k < size; ++k) {
+        const float p = math::Exp(pack.items[k] - sum);
+        pack.items[k] = i + k == target ? p - 1.0f : p;
+      }
+      Store(pack, dx + i, aligned);
     });
   });
 }
@@ -110,8 +156,10 @@ void CrossEntropyWithGrad(Out logits, In targets, Out losses, Out dlogits) {
   DispatchF32OrBf16(dlogits->dtype(), "cross_entropy_with_grad", [&](auto tag) {
     using T = decltype(tag);
     Launch(logits->device(),
-           GridForRows(rows, logits->dim(1), logits->device()),
+           GridForLogits(rows, logits->dim(1), kPackOf<T>, logits->device()),
            CrossEntropyWithGradKernel<T>, rows, logits->dim(1),
+           AlignedForPacks(kPackOf<T>, logits->dim(1), logits->data<float>(),
+                           dlogits->data<T>()),
            logits->data<float>(), targets.data<int32_t>(),
            losses->data<float>(), dlogits->data<T>());
   });

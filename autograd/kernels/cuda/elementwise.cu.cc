@@ -2,32 +2,31 @@
 #include "autograd/kernels/broadcast_plan.h"
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 #include "autograd/kernels/functors.h"
 
 namespace nextword::kernels::cuda {
 namespace {
 
-template <typename F, typename T>
-__global__ void UnaryKernel(int64_t n, const T* x, T* y) {
-  ForEachItem(n, [=](int64_t i) {
-    y[i] = static_cast<T>(F::Value(static_cast<float>(x[i])));
-  });
-}
+// Functors of functors.h as Map takes them.
+template <typename F>
+struct ValueOf {
+  template <typename... T>
+  NW_DEVICE float operator()(T... x) const {
+    return F::Value(x...);
+  }
+};
 
-template <typename F, typename T>
-__global__ void UnaryGradKernel(int64_t n, const T* x, const T* dy, T* dx) {
-  ForEachItem(n, [=](int64_t i) {
-    dx[i] = static_cast<T>(
-        F::Grad(static_cast<float>(x[i]), static_cast<float>(dy[i])));
-  });
-}
+template <typename F>
+struct GradOf {
+  NW_DEVICE float operator()(float x, float dy) const { return F::Grad(x, dy); }
+};
 
 template <typename F>
 void Unary(In x, Out y) {
   DispatchF32OrBf16(x.dtype(), "unary", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForItems(x.numel(), y->device()), UnaryKernel<F, T>,
-           x.numel(), x.data<T>(), y->data<T>());
+    Map(y->device(), x.numel(), ValueOf<F>(), y->data<T>(), x.data<T>());
   });
 }
 
@@ -35,9 +34,8 @@ template <typename F>
 void UnaryGrad(In x, In dy, Out dx) {
   DispatchF32OrBf16(x.dtype(), "unary gradient", [&](auto tag) {
     using T = decltype(tag);
-    Launch(dx->device(), GridForItems(x.numel(), dx->device()),
-           UnaryGradKernel<F, T>, x.numel(), x.data<T>(), dy.data<T>(),
-           dx->data<T>());
+    Map(dx->device(), x.numel(), GradOf<F>(), dx->data<T>(), x.data<T>(),
+        dy.data<T>());
   });
 }
 
@@ -63,64 +61,87 @@ void Binary(In a, In b, Out y) {
   const BroadcastPlan plan = PlanBroadcast(a.shape(), b.shape(), y->shape());
   DispatchF32OrBf16(a.dtype(), "binary", [&](auto tag) {
     using T = decltype(tag);
+    if (a.shape() == b.shape()) {
+      Map(y->device(), y->numel(), ValueOf<F>(), y->data<T>(), a.data<T>(),
+          b.data<T>());
+      return;
+    }
     Launch(y->device(), GridForItems(y->numel(), y->device()),
            BinaryKernel<F, T>, y->numel(), plan, a.data<T>(), b.data<T>(),
            y->data<T>());
   });
 }
 
-template <typename T>
-__global__ void ScaleKernel(int64_t n, float a, const T* x, T* y) {
-  ForEachItem(n, [=](int64_t i) {
-    y[i] = static_cast<T>(a * static_cast<float>(x[i]));
-  });
-}
+struct Times {
+  NW_DEVICE float operator()(float x) const { return factor * x; }
+
+  float factor;
+};
 
 void Scale(In x, double a, Out y) {
   DispatchF32OrBf16(x.dtype(), "scale", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForItems(x.numel(), y->device()), ScaleKernel<T>,
-           x.numel(), static_cast<float>(a), x.data<T>(), y->data<T>());
+    Map(y->device(), x.numel(), Times{static_cast<float>(a)}, y->data<T>(),
+        x.data<T>());
   });
 }
 
-// y[r, c] = silu(x[r, c]) x[r, columns + c].
-template <typename T>
+// y[r, c] = silu(x[r, c]) x[r, columns + c], of packs that lie in one row.
+template <int kPack, typename T>
 __global__ void SwigluKernel(int64_t n, int64_t columns, const T* x, T* y) {
-  ForEachItem(n, [=](int64_t i) {
-    const T* const gate = x + i / columns * 2 * columns + i % columns;
-    y[i] = static_cast<T>(functors::Silu::Value(static_cast<float>(*gate)) *
-                          static_cast<float>(gate[columns]));
+  ForEachItem(n / kPack, [=](int64_t item) {
+    const int64_t i = item * kPack;
+    const T* const gate = x + i / columns * columns + i;
+    Store(ForItems(
+              [](float g, float up) { return functors::Silu::Value(g) * up; },
+              Load<kPack>(gate, true), Load<kPack>(gate + columns, true)),
+          y + i, true);
   });
 }
 
 void Swiglu(In x, Out y) {
   DispatchF32OrBf16(x.dtype(), "swiglu", [&](auto tag) {
     using T = decltype(tag);
-    Launch(y->device(), GridForItems(y->numel(), y->device()), SwigluKernel<T>,
-           y->numel(), y->dim(-1), x.data<T>(), y->data<T>());
+    constexpr int kPack = kPackOf<T>;
+    const bool packs =
+        AlignedForPacks(kPack, y->dim(-1), x.data<T>(), y->data<T>());
+    Launch(y->device(),
+           GridForItems(y->numel() / (packs ? kPack : 1), y->device()),
+           packs ? SwigluKernel<kPack, T> : SwigluKernel<1, T>, y->numel(),
+           y->dim(-1), x.data<T>(), y->data<T>());
   });
 }
 
-template <typename T>
+template <int kPack, typename T>
 __global__ void SwigluGradKernel(int64_t n, int64_t columns, const T* x,
                                  const T* dy, T* dx) {
-  ForEachItem(n, [=](int64_t i) {
-    const int64_t at = i / columns * 2 * columns + i % columns;
-    const float gate = static_cast<float>(x[at]);
-    const float up = static_cast<float>(x[at + columns]);
-    const float d = static_cast<float>(dy[i]);
-    dx[at] = static_cast<T>(functors::Silu::Grad(gate, d * up));
-    dx[at + columns] = static_cast<T>(d * functors::Silu::Value(gate));
+  ForEachItem(n / kPack, [=](int64_t item) {
+    const int64_t i = item * kPack;
+    const int64_t at = i / columns * columns + i;
+    const auto gate = Load<kPack>(x + at, true);
+    const auto up = Load<kPack>(x + at + columns, true);
+    const auto d = Load<kPack>(dy + i, true);
+    Store(ForItems([](float g, float u,
+                      float d) { return functors::Silu::Grad(g, d * u); },
+                   gate, up, d),
+          dx + at, true);
+    Store(
+        ForItems([](float g, float d) { return d * functors::Silu::Value(g); },
+                 gate, d),
+        dx + at + columns, true);
   });
 }
 
 void SwigluGrad(In x, In dy, Out dx) {
   DispatchF32OrBf16(x.dtype(), "swiglu gradient", [&](auto tag) {
     using T = decltype(tag);
-    Launch(dx->device(), GridForItems(dy.numel(), dx->device()),
-           SwigluGradKernel<T>, dy.numel(), dy.dim(-1), x.data<T>(),
-           dy.data<T>(), dx->data<T>());
+    constexpr int kPack = kPackOf<T>;
+    const bool packs = AlignedForPacks(kPack, dy.dim(-1), x.data<T>(),
+                                       dy.data<T>(), dx->data<T>());
+    Launch(dx->device(),
+           GridForItems(dy.numel() / (packs ? kPack : 1), dx->device()),
+           packs ? SwigluGradKernel<kPack, T> : SwigluGradKernel<1, T>,
+           dy.numel(), dy.dim(-1), x.data<T>(), dy.data<T>(), dx->data<T>());
   });
 }
 

@@ -1,19 +1,22 @@
 // Rows of an embedding table, and the gradient of the table.
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 #include "autograd/kernels/cuda/sort_ids.h"
 
 namespace nextword::kernels::cuda {
 namespace {
 
-template <typename T, typename U>
+// A thread for each pack of a row.
+template <int kPack, typename T, typename U>
 __global__ void EmbeddingKernel(int64_t n, int64_t columns, int64_t rows,
                                 const T* w, const int32_t* ids, U* y) {
-  ForEachItem(n * columns, [=](int64_t item) {
-    const int32_t id = ids[item / columns];
+  const int64_t packs = columns / kPack;
+  ForEachItem(n * packs, [=](int64_t item) {
+    const int32_t id = ids[item / packs];
     NW_DEVICE_CHECK(id >= 0 && id < rows, "embedding: id", id);
-    y[item] =
-        static_cast<U>(static_cast<float>(w[id * columns + item % columns]));
+    Store(Load<kPack>(w + id * columns + item % packs * kPack, true),
+          y + item * kPack, true);
   });
 }
 
@@ -22,9 +25,14 @@ void EmbeddingForward(In w, In ids, Out y) {
     DispatchF32OrBf16(y->dtype(), "embedding", [&](auto to) {
       using T = decltype(from);
       using U = decltype(to);
-      Launch(y->device(), GridForItems(y->numel(), y->device()),
-             EmbeddingKernel<T, U>, ids.numel(), w.dim(1), w.dim(0),
-             w.data<T>(), ids.data<int32_t>(), y->data<U>());
+      constexpr int kPack = kPackOf<T, U>;
+      const bool packs =
+          AlignedForPacks(kPack, w.dim(1), w.data<T>(), y->data<U>());
+      Launch(y->device(),
+             GridForItems(y->numel() / (packs ? kPack : 1), y->device()),
+             packs ? EmbeddingKernel<kPack, T, U> : EmbeddingKernel<1, T, U>,
+             ids.numel(), w.dim(1), w.dim(0), w.data<T>(), ids.data<int32_t>(),
+             y->data<U>());
     });
   });
 }

@@ -39,10 +39,11 @@ inline Grid GridForItems(int64_t items, Device device) {
 // A block per row of `columns` elements, likewise (see ForEachRow), with no
 // more threads than a row has work for. Their number fixes the order in which a
 // row is summed, and follows from its length alone.
-inline Grid GridForRows(int64_t rows, int64_t columns, Device device) {
+inline Grid GridForRows(int64_t rows, int64_t columns, Device device,
+                        int64_t max_threads = kThreads) {
   constexpr int64_t kWarp = 32;
-  const int64_t warps =
-      std::clamp<int64_t>((columns + kWarp - 1) / kWarp, 1, kThreads / kWarp);
+  const int64_t warps = std::clamp<int64_t>((columns + kWarp - 1) / kWarp, 1,
+                                            max_threads / kWarp);
   return {
       std::clamp<int64_t>(rows, 1, int64_t{64} * NumMultiprocessors(device)),
       static_cast<int>(warps * kWarp)};

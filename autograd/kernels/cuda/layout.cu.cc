@@ -3,6 +3,7 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -65,16 +66,29 @@ __global__ void CopyRangeKernel(int64_t n, int64_t run, int64_t step_x,
   });
 }
 
+// Bytes that are copied at once.
+using Unit = Pack<uint32_t, 4>;
+
 void CopyRange(In x, int axis, int64_t from, Out y, int64_t to, int64_t count) {
   const int64_t after = x.shape().NumelAfter(axis);
   const int64_t run = count * after;
   const int64_t n = x.shape().NumelBefore(axis) * run;
   DispatchWidth(x.dtype(), [&](auto tag) {
     using T = decltype(tag);
+    const T* const px = static_cast<const T*>(x.raw_data()) + from * after;
+    T* const py = static_cast<T*>(y->raw_data()) + to * after;
+    const int64_t step_x = x.dim(axis) * after, step_y = y->dim(axis) * after;
+    constexpr int kPack = sizeof(Unit) / sizeof(T);
+    if (AlignedForPacks(kPack, run, px, py) && step_x % kPack == 0 &&
+        step_y % kPack == 0) {
+      Launch(y->device(), GridForItems(n / kPack, y->device()),
+             CopyRangeKernel<Unit>, n / kPack, run / kPack, step_x / kPack,
+             step_y / kPack, reinterpret_cast<const Unit*>(px),
+             reinterpret_cast<Unit*>(py));
+      return;
+    }
     Launch(y->device(), GridForItems(n, y->device()), CopyRangeKernel<T>, n,
-           run, x.dim(axis) * after, y->dim(axis) * after,
-           static_cast<const T*>(x.raw_data()) + from * after,
-           static_cast<T*>(y->raw_data()) + to * after);
+           run, step_x, step_y, px, py);
   });
 }
 

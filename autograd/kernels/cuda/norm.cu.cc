@@ -3,6 +3,7 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -19,30 +20,45 @@ void DispatchNorm(DType x, DType y, const F& f) {
   NW_CHECK(false) << "norm of " << x << " into " << y;
 }
 
-// `weight`, `bias` and `mean` may be null, but for weight.
+// A row, in packs, minus its center.
+template <int kSize, typename T>
+NW_DEVICE Floats<kSize> Centered(const T* row, float center, bool aligned) {
+  return ForItems([=](float x) { return x - center; },
+                  Load<kSize>(row, aligned));
+}
+
+// `bias` and `mean` may be null.
 template <bool kCentered, typename T, typename U>
-__global__ void NormKernel(int64_t rows, int64_t columns, float epsilon,
-                           const T* x, const float* weight, const float* bias,
-                           U* y, float* mean, float* rstd) {
+__global__ void NormKernel(int64_t rows, int64_t columns, bool aligned,
+                           float epsilon, const T* x, const float* weight,
+                           const float* bias, U* y, float* mean, float* rstd) {
+  constexpr int kPack = kPackOf<T>;
   ForEachRow(rows, [=](int64_t row) {
     const T* const from = x + row * columns;
     const float count = static_cast<float>(columns);
     float center = 0;
     if constexpr (kCentered) {
       center =
-          BlockSum<float>(
-              columns, [=](int64_t i) { return static_cast<float>(from[i]); }) /
+          BlockSumOfPacks<float, kPack>(columns,
+                                        [=](int64_t i, auto size) {
+                                          return Load<size>(from + i, aligned);
+                                        }) /
           count;
     }
-    const float sum = BlockSum<float>(columns, [=](int64_t i) {
-      const float d = static_cast<float>(from[i]) - center;
-      return d * d;
-    });
+    const float sum =
+        BlockSumOfPacks<float, kPack>(columns, [=](int64_t i, auto size) {
+          return ForItems([](float d) { return d * d; },
+                          Centered<size>(from + i, center, aligned));
+        });
     const float scale = 1.0f / sqrtf(sum / count + epsilon);
-    ForEachInBlock(columns, [=](int64_t i) {
-      const float normal = (static_cast<float>(from[i]) - center) * scale;
-      const float shift = bias != nullptr ? bias[i] : 0.0f;
-      y[row * columns + i] = static_cast<U>(normal * weight[i] + shift);
+    ForEachPackInBlock<kPack>(columns, [=](int64_t i, auto size) {
+      const auto shift =
+          bias != nullptr ? Load<size>(bias + i, aligned) : Floats<size>{};
+      Store(
+          ForItems([=](float d, float w, float b) { return d * scale * w + b; },
+                   Centered<size>(from + i, center, aligned),
+                   Load<size>(weight + i, aligned), shift),
+          y + row * columns + i, aligned);
     });
     if (threadIdx.x == 0) {
       if constexpr (kCentered) mean[row] = center;
@@ -51,18 +67,28 @@ __global__ void NormKernel(int64_t rows, int64_t columns, float epsilon,
   });
 }
 
+// A thread for each pack of a row.
+template <typename T>
+Grid GridForNorm(int64_t rows, int64_t columns, Device device) {
+  return GridForRows(rows, columns / kPackOf<T>, device);
+}
+
 template <bool kCentered>
 void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
-  const int64_t rows = x.shape().NumelBefore(-1);
+  const int64_t rows = x.shape().NumelBefore(-1), columns = x.dim(-1);
   const Tensor wide_weight = Cast(weight, DType::kF32);
   const Tensor wide_bias = bias.defined() ? Cast(bias, DType::kF32) : Tensor();
+  const float* const pw = wide_weight.data<float>();
+  const float* const pb = bias.defined() ? wide_bias.data<float>() : nullptr;
   DispatchNorm(x.dtype(), y->dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
-    Launch(y->device(), GridForRows(rows, x.dim(-1), y->device()),
-           NormKernel<kCentered, T, U>, rows, x.dim(-1),
-           static_cast<float>(epsilon), x.data<T>(), wide_weight.data<float>(),
-           bias.defined() ? wide_bias.data<float>() : nullptr, y->data<U>(),
+    const T* const px = x.data<T>();
+    U* const py = y->data<U>();
+    Launch(y->device(), GridForNorm<T>(rows, columns, y->device()),
+           NormKernel<kCentered, T, U>, rows, columns,
+           AlignedForPacks(kPackOf<T>, columns, px, pw, pb, py),
+           static_cast<float>(epsilon), px, pw, pb, py,
            kCentered ? mean->data<float>() : nullptr, rstd->data<float>());
   });
 }
@@ -71,31 +97,47 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 // dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; dx +=
 // with kAdd.
 template <bool kCentered, bool kAdd, typename T, typename U>
-__global__ void NormGradKernel(int64_t rows, int64_t columns, const T* x,
-                               const float* weight, const float* mean,
-                               const float* rstd, const U* dy, T* dx) {
+__global__ void NormGradKernel(int64_t rows, int64_t columns, bool aligned,
+                               const T* x, const float* weight,
+                               const float* mean, const float* rstd,
+                               const U* dy, T* dx) {
+  constexpr int kPack = kPackOf<T>;
   ForEachRow(rows, [=](int64_t row) {
-    const T* const px = x + row * columns;
-    const U* const pdy = dy + row * columns;
+    const int64_t begin = row * columns;
     const float count = static_cast<float>(columns);
     const float center = kCentered ? mean[row] : 0.0f;
     const float scale = rstd[row];
-    const auto g = [=](int64_t i) {
-      return static_cast<float>(pdy[i]) * weight[i];
+    const auto g = [=](int64_t i, auto size) {
+      return ForItems([](float d, float w) { return d * w; },
+                      Load<size>(dy + begin + i, aligned),
+                      Load<size>(weight + i, aligned));
     };
-    const auto normal = [=](int64_t i) {
-      return (static_cast<float>(px[i]) - center) * scale;
+    const auto normal = [=](int64_t i, auto size) {
+      return ForItems([=](float d) { return d * scale; },
+                      Centered<size>(x + begin + i, center, aligned));
     };
     const float mean_gn =
-        BlockSum<float>(columns, [=](int64_t i) { return g(i) * normal(i); }) /
+        BlockSumOfPacks<float, kPack>(
+            columns,
+            [=](int64_t i, auto size) {
+              return ForItems([](float g, float n) { return g * n; },
+                              g(i, size), normal(i, size));
+            }) /
         count;
     float mean_g = 0;
-    if constexpr (kCentered) mean_g = BlockSum<float>(columns, g) / count;
-    ForEachInBlock(columns, [=](int64_t i) {
-      T* const to = dx + row * columns + i;
-      float gradient = scale * (g(i) - mean_g - normal(i) * mean_gn);
-      if constexpr (kAdd) gradient += static_cast<float>(*to);
-      *to = static_cast<T>(gradient);
+    if constexpr (kCentered) {
+      mean_g = BlockSumOfPacks<float, kPack>(columns, g) / count;
+    }
+    ForEachPackInBlock<kPack>(columns, [=](int64_t i, auto size) {
+      T* const to = dx + begin + i;
+      auto gradient = ForItems(
+          [=](float g, float n) { return scale * (g - mean_g - n * mean_gn); },
+          g(i, size), normal(i, size));
+      if constexpr (kAdd) {
+        gradient = ForItems([](float g, float sum) { return g + sum; },
+                            gradient, Load<size>(to, aligned));
+      }
+      Store(gradient, to, aligned);
     });
   });
 }
@@ -104,24 +146,40 @@ __global__ void NormGradKernel(int64_t rows, int64_t columns, const T* x,
 // sums [2, partials, columns].
 template <bool kCentered, typename T, typename U>
 __global__ void NormParameterGradKernel(int64_t rows, int64_t columns,
-                                        int64_t partials, const T* x,
-                                        const float* mean, const float* rstd,
-                                        const U* dy, float* sums) {
-  ForEachItem(partials * columns, [=](int64_t item) {
-    const int64_t column = item % columns;
-    const int64_t begin = item / columns * kRowsPerPartial;
+                                        int64_t partials, bool aligned,
+                                        const T* x, const float* mean,
+                                        const float* rstd, const U* dy,
+                                        float* sums) {
+  constexpr int kPack = kPackOf<T>;
+  const int64_t packs = (columns + kPack - 1) / kPack;
+  ForEachItem(partials * packs, [=](int64_t item) {
+    const int64_t partial = item / packs;
+    const int64_t column = item % packs * kPack;
+    const int64_t begin = partial * kRowsPerPartial;
     const int64_t end =
         begin + kRowsPerPartial < rows ? begin + kRowsPerPartial : rows;
-    float dweight = 0, dbias = 0;
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t at = row * columns + column;
-      const float d = static_cast<float>(dy[at]);
-      const float center = kCentered ? mean[row] : 0.0f;
-      dweight += d * ((static_cast<float>(x[at]) - center) * rstd[row]);
-      dbias += d;
+    const auto add_up = [=](int64_t column, auto size) {
+      Floats<size> dweight{}, dbias{};
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t at = row * columns + column;
+        const float center = kCentered ? mean[row] : 0.0f;
+        const float scale = rstd[row];
+        const auto d = Load<size>(dy + at, aligned);
+        const auto offset = Centered<size>(x + at, center, aligned);
+        for (int k = 0; k < size; ++k) {
+          dweight.items[k] += d.items[k] * (offset.items[k] * scale);
+          dbias.items[k] += d.items[k];
+        }
+      }
+      float* const to = sums + partial * columns + column;
+      Store(dweight, to, aligned);
+      if (kCentered) Store(dbias, to + partials * columns, aligned);
+    };
+    if (column + kPack <= columns) {
+      add_up(column, PackSize<kPack>());
+    } else {
+      for (int64_t i = column; i < columns; ++i) add_up(i, PackSize<1>());
     }
-    sums[item] = dweight;
-    if (kCentered) sums[partials * columns + item] = dbias;
   });
 }
 
@@ -138,13 +196,19 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
   DispatchNorm(x.dtype(), dy.dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
-    Launch(device, GridForRows(rows, columns, device),
-           add ? NormGradKernel<kCentered, true, T, U>
-               : NormGradKernel<kCentered, false, T, U>,
-           rows, columns, x.data<T>(), wide_weight.data<float>(), pmean,
-           rstd.data<float>(), dy.data<U>(), dx->data<T>());
-    Launch(device, GridForItems(partials * columns, device),
+    Launch(
+        device, GridForNorm<T>(rows, columns, device),
+        add ? NormGradKernel<kCentered, true, T, U>
+            : NormGradKernel<kCentered, false, T, U>,
+        rows, columns,
+        AlignedForPacks(kPackOf<T>, columns, x.data<T>(),
+                        wide_weight.data<float>(), dy.data<U>(), dx->data<T>()),
+        x.data<T>(), wide_weight.data<float>(), pmean, rstd.data<float>(),
+        dy.data<U>(), dx->data<T>());
+    Launch(device, GridForItems(partials * columns / kPackOf<T>, device),
            NormParameterGradKernel<kCentered, T, U>, rows, columns, partials,
+           AlignedForPacks(kPackOf<T>, columns, x.data<T>(), dy.data<U>(),
+                           sums.data<float>()),
            x.data<T>(), pmean, rstd.data<float>(), dy.data<U>(),
            sums.data<float>());
   });

@@ -3,6 +3,7 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -28,33 +29,50 @@ struct AdamWFactors {
 };
 
 // AdamW (Loshchilov and Hutter 2019), as on the CPU. `copy` may be null.
-__global__ void AdamWKernel(int64_t n, AdamWFactors p, float* param,
-                            float* grad, float* m, float* v, BFloat16* copy) {
-  ForEachItem(n, [=](int64_t i) {
-    const float g = grad[i] * p.scale;
-    grad[i] = 0;
-    const float mean = p.beta1 * m[i] + p.rest1 * g;
-    const float square = p.beta2 * v[i] + p.rest2 * g * g;
-    m[i] = mean;
-    v[i] = square;
-    const float denominator = sqrtf(square * p.correction2) + p.epsilon;
-    const float updated =
-        p.keep * param[i] - p.rate * (mean * p.correction1) / denominator;
-    param[i] = updated;
-    if (copy != nullptr) copy[i] = BFloat16(updated);
+__global__ void AdamWKernel(int64_t n, bool aligned, AdamWFactors p,
+                            float* param, float* grad, float* m, float* v,
+                            BFloat16* copy) {
+  ForEachPack<kPackOf<float>>(n, [=](int64_t i, auto size) {
+    constexpr int kSize = decltype(size)::value;
+    const auto load = [=](const float* from) {
+      return Load<kSize>(from + i, aligned);
+    };
+    const auto g = ForItems([=](float x) { return x * p.scale; }, load(grad));
+    Store(Floats<kSize>{}, grad + i, aligned);
+    const auto mean =
+        ForItems([=](float m, float g) { return p.beta1 * m + p.rest1 * g; },
+                 load(m), g);
+    const auto square = ForItems(
+        [=](float v, float g) { return p.beta2 * v + p.rest2 * g * g; },
+        load(v), g);
+    Store(mean, m + i, aligned);
+    Store(square, v + i, aligned);
+    const auto updated = ForItems(
+        [=](float x, float mean, float square) {
+          const float denominator = sqrtf(square * p.correction2) + p.epsilon;
+          return p.keep * x - p.rate * (mean * p.correction1) / denominator;
+        },
+        load(param), mean, square);
+    Store(updated, param + i, aligned);
+    if (copy != nullptr) Store(updated, copy + i, aligned);
   });
 }
 
-__global__ void SgdKernel(int64_t n, float rate, float beta, float keep,
-                          float scale, float* param, float* grad,
+__global__ void SgdKernel(int64_t n, bool aligned, float rate, float beta,
+                          float keep, float scale, float* param, float* grad,
                           float* momentum, BFloat16* copy) {
-  ForEachItem(n, [=](int64_t i) {
-    const float step = beta * momentum[i] + scale * grad[i];
-    momentum[i] = step;
-    grad[i] = 0;
-    const float updated = keep * param[i] - rate * step;
-    param[i] = updated;
-    if (copy != nullptr) copy[i] = BFloat16(updated);
+  ForEachPack<kPackOf<float>>(n, [=](int64_t i, auto size) {
+    constexpr int kSize = decltype(size)::value;
+    const auto step = ForItems(
+        [=](float momentum, float g) { return beta * momentum + scale * g; },
+        Load<kSize>(momentum + i, aligned), Load<kSize>(grad + i, aligned));
+    Store(step, momentum + i, aligned);
+    Store(Floats<kSize>{}, grad + i, aligned);
+    const auto updated =
+        ForItems([=](float x, float step) { return keep * x - rate * step; },
+                 Load<kSize>(param + i, aligned), step);
+    Store(updated, param + i, aligned);
+    if (copy != nullptr) Store(updated, copy + i, aligned);
   });
 }
 
@@ -62,22 +80,39 @@ BFloat16* DataOrNull(Out copy) {
   return copy->defined() ? copy->data<BFloat16>() : nullptr;
 }
 
+// A thread per pack.
+Grid GridFor(Out param) {
+  return GridForItems(param->numel() / kPackOf<float>, param->device());
+}
+
+template <typename... T>
+bool Aligned(const T*... pointers) {
+  return AlignedForPacks(kPackOf<float>, 0, pointers...);
+}
+
 void AdamW(Out param, Out grad, Out m, Out v, Out copy,
            const AdamWParams& params) {
-  Launch(param->device(), GridForItems(param->numel(), param->device()),
-         AdamWKernel, param->numel(), AdamWFactors(params),
-         param->data<float>(), grad->data<float>(), m->data<float>(),
-         v->data<float>(), DataOrNull(copy));
+  float* const pparam = param->data<float>();
+  float* const pgrad = grad->data<float>();
+  float* const pm = m->data<float>();
+  float* const pv = v->data<float>();
+  BFloat16* const pcopy = DataOrNull(copy);
+  Launch(param->device(), GridFor(param), AdamWKernel, param->numel(),
+         Aligned(pparam, pgrad, pm, pv, pcopy), AdamWFactors(params), pparam,
+         pgrad, pm, pv, pcopy);
 }
 
 void Sgd(Out param, Out grad, Out momentum, Out copy, double learning_rate,
          double beta, double weight_decay, double grad_scale) {
-  Launch(param->device(), GridForItems(param->numel(), param->device()),
-         SgdKernel, param->numel(), static_cast<float>(learning_rate),
-         static_cast<float>(beta),
+  float* const pparam = param->data<float>();
+  float* const pgrad = grad->data<float>();
+  float* const pmomentum = momentum->data<float>();
+  BFloat16* const pcopy = DataOrNull(copy);
+  Launch(param->device(), GridFor(param), SgdKernel, param->numel(),
+         Aligned(pparam, pgrad, pmomentum, pcopy),
+         static_cast<float>(learning_rate), static_cast<float>(beta),
          static_cast<float>(1 - learning_rate * weight_decay),
-         static_cast<float>(grad_scale), param->data<float>(),
-         grad->data<float>(), momentum->data<float>(), DataOrNull(copy));
+         static_cast<float>(grad_scale), pparam, pgrad, pmomentum, pcopy);
 }
 
 [[maybe_unused]] const bool registered =

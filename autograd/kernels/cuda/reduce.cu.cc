@@ -3,6 +3,7 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 #include "autograd/kernels/math.h"
 #include "autograd/kernels/sum_plan.h"
 
@@ -19,20 +20,30 @@ int64_t NumSums(int64_t n, int64_t size) { return (n + size - 1) / size; }
 // x [before, n, after] -> sums [before, chunks, after], each of `size` rows.
 template <typename T>
 __global__ void SumRowsKernel(int64_t before, int64_t n, int64_t after,
-                              int64_t chunks, int64_t size, const T* x,
-                              float* sums) {
-  ForEachItem(before * chunks * after, [=](int64_t item) {
-    const int64_t column = item % after;
-    const int64_t chunk = item / after % chunks;
-    const int64_t i = item / after / chunks;
+                              int64_t chunks, int64_t size, bool aligned,
+                              const T* x, float* sums) {
+  constexpr int kPack = kPackOf<T>;
+  const int64_t packs = (after + kPack - 1) / kPack;
+  ForEachItem(before * chunks * packs, [=](int64_t item) {
+    const int64_t column = item % packs * kPack;
+    const int64_t chunk = item / packs % chunks;
     const int64_t begin = chunk * size;
     const int64_t end = begin + size < n ? begin + size : n;
-    const T* const from = x + i * n * after + column;
-    float sum = 0;
-    for (int64_t row = begin; row < end; ++row) {
-      sum += static_cast<float>(from[row * after]);
+    const T* const from = x + item / packs / chunks * n * after;
+    float* const to = sums + item / packs * after;
+    const auto add_up = [=](int64_t column, auto size) {
+      Floats<size> sum{};
+      for (int64_t row = begin; row < end; ++row) {
+        const auto pack = Load<size>(from + row * after + column, aligned);
+        for (int k = 0; k < size; ++k) sum.items[k] += pack.items[k];
+      }
+      Store(sum, to + column, aligned);
+    };
+    if (column + kPack <= after) {
+      add_up(column, PackSize<kPack>());
+    } else {
+      for (int64_t i = column; i < after; ++i) add_up(i, PackSize<1>());
     }
-    sums[item] = sum;
   });
 }
 
@@ -56,30 +67,37 @@ void SumOverRows(const T* x, int64_t before, int64_t n, int64_t after, U* y,
                  Device device) {
   const int64_t chunks = NumSums(n, kRowsPerSum);
   const Tensor sums = Empty({before, chunks, after}, DType::kF32, device);
-  Launch(device, GridForItems(sums.numel(), device), SumRowsKernel<T>, before,
-         n, after, chunks, kRowsPerSum, x, sums.data<float>());
+  Launch(device, GridForItems(sums.numel() / kPackOf<T>, device),
+         SumRowsKernel<T>, before, n, after, chunks, kRowsPerSum,
+         AlignedForPacks(kPackOf<T>, after, x, sums.data<float>()), x,
+         sums.data<float>());
   Launch(device, GridForItems(before * after, device), AddSumsKernel<U>, before,
          chunks, after, sums.data<float>(), y);
 }
 
 struct Identity {
-  NW_DEVICE double operator()(float x) const { return x; }
+  NW_DEVICE double operator()(double x) const { return x; }
 };
 
 struct Square {
-  NW_DEVICE double operator()(float x) const { return double{x} * x; }
+  NW_DEVICE double operator()(double x) const { return x * x; }
 };
 
 // x [rows, n] -> sums [rows, chunks] of f(x), each of `size` elements.
 template <typename F, typename T>
 __global__ void SumElementsKernel(int64_t rows, int64_t n, int64_t chunks,
-                                  int64_t size, const T* x, double* sums) {
+                                  int64_t size, bool aligned, const T* x,
+                                  double* sums) {
   ForEachRow(rows * chunks, [=](int64_t item) {
     const int64_t begin = item % chunks * size;
     const int64_t count = begin + size < n ? size : n - begin;
     const T* const from = x + item / chunks * n + begin;
-    const double sum = BlockSum<double>(
-        count, [=](int64_t i) { return F()(static_cast<float>(from[i])); });
+    double mine = 0;
+    ForEachPackInBlock<kPackOf<T>>(count, [&](int64_t i, auto size) {
+      const auto pack = Load<size>(from + i, aligned);
+      for (int k = 0; k < size; ++k) mine += F()(pack.items[k]);
+    });
+    const double sum = CombineBlock(mine, SumOf());
     if (threadIdx.x == 0) sums[item] = sum;
   });
 }
@@ -104,8 +122,11 @@ template <typename F, typename T, typename U>
 void SumOverElements(const T* x, int64_t rows, int64_t n, U* y, Device device) {
   const int64_t chunks = NumSums(n, kElementsPerSum);
   const Tensor sums = Empty({rows, chunks}, DType::kF64, device);
-  Launch(device, GridForRows(rows * chunks, n, device), SumElementsKernel<F, T>,
-         rows, n, chunks, kElementsPerSum, x, sums.data<double>());
+  // Rows, and chunks of them, begin at multiples of packs where one row does.
+  Launch(device, GridForRows(rows * chunks, n / kPackOf<T>, device),
+         SumElementsKernel<F, T>, rows, n, chunks, kElementsPerSum,
+         AlignedForPacks(kPackOf<T>, rows == 1 ? 0 : n, x), x,
+         sums.data<double>());
   Launch(device, GridForItems(rows, device), AddElementSumsKernel<U>, rows,
          chunks, sums.data<double>(), y);
 }
@@ -145,9 +166,11 @@ void SumSquares(In x, Out y) {
   DispatchF32OrBf16(x.dtype(), "sum_squares", [&](auto tag) {
     using T = decltype(tag);
     const int64_t chunks = y->numel();
-    Launch(y->device(), GridForRows(chunks, kSquaresChunk, y->device()),
+    Launch(y->device(),
+           GridForRows(chunks, kSquaresChunk / kPackOf<T>, y->device()),
            SumElementsKernel<Square, T>, 1, x.numel(), chunks, kSquaresChunk,
-           x.data<T>(), y->data<double>());
+           AlignedForPacks(kPackOf<T>, 0, x.data<T>()), x.data<T>(),
+           y->data<double>());
   });
 }
 

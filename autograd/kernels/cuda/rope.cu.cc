@@ -3,6 +3,7 @@
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -21,28 +22,33 @@ __global__ void AnglesKernel(int64_t length, int64_t half, double theta,
   });
 }
 
-// An item is a pair of a turned head, or two neighbours of one that is copied.
-template <typename T>
+// An item is a pack of pairs of a turned head, or of neighbours of one that is
+// copied.
+template <int kPack, typename T>
 __global__ void RopeKernel(int64_t rows, int64_t length, int64_t all,
                            int64_t heads, int64_t half, float sign,
                            const float* cosines, const float* sines, const T* x,
                            T* y) {
-  ForEachItem(rows * all * half, [=](int64_t item) {
-    const int64_t i = item % half;
-    const int64_t head = item / half % all;
-    const int64_t row = item / half / all;
+  const int64_t packs = half / kPack;
+  ForEachItem(rows * all * packs, [=](int64_t item) {
+    const int64_t i = item % packs * kPack;
+    const int64_t head = item / packs % all;
+    const int64_t row = item / packs / all;
     const int64_t at = (row * all + head) * 2 * half + i;
-    if (head >= heads) {
-      y[at] = x[at];
-      y[at + half] = x[at + half];
-      return;
+    auto a = Load<kPack>(x + at, true), b = Load<kPack>(x + at + half, true);
+    if (head < heads) {
+      const int64_t angle = row % length * half + i;
+      const auto c = Load<kPack>(cosines + angle, true);
+      const auto s = Load<kPack>(sines + angle, true);
+      for (int k = 0; k < kPack; ++k) {
+        const float turn = sign * s.items[k];
+        const float turned = a.items[k] * c.items[k] - b.items[k] * turn;
+        b.items[k] = b.items[k] * c.items[k] + a.items[k] * turn;
+        a.items[k] = turned;
+      }
     }
-    const int64_t angle = row % length * half + i;
-    const float a = static_cast<float>(x[at]);
-    const float b = static_cast<float>(x[at + half]);
-    const float c = cosines[angle], s = sign * sines[angle];
-    y[at] = static_cast<T>(a * c - b * s);
-    y[at + half] = static_cast<T>(b * c + a * s);
+    Store(a, y + at, true);
+    Store(b, y + at + half, true);
   });
 }
 
@@ -59,10 +65,14 @@ void Rope(In x, int64_t heads, double theta, int64_t first_position,
          half, theta, first_position, cosines, sines);
   DispatchF32OrBf16(x.dtype(), "rope", [&](auto tag) {
     using T = decltype(tag);
+    constexpr int kPack = kPackOf<T>;
     const int64_t rows = x.dim(0) * length;
-    Launch(device, GridForItems(rows * all * half, device), RopeKernel<T>, rows,
-           length, all, heads, half, inverse ? -1.0f : 1.0f, cosines, sines,
-           x.data<T>(), y->data<T>());
+    const bool packs = AlignedForPacks(kPack, half, x.data<T>(), y->data<T>());
+    Launch(device,
+           GridForItems(rows * all * half / (packs ? kPack : 1), device),
+           packs ? RopeKernel<kPack, T> : RopeKernel<1, T>, rows, length, all,
+           heads, half, inverse ? -1.0f : 1.0f, cosines, sines, x.data<T>(),
+           y->data<T>());
   });
 }
 

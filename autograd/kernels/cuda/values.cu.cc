@@ -1,6 +1,9 @@
 // Filling, copying, converting and adding tensors; random values.
+#include <cmath>
+
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
+#include "autograd/kernels/cuda/packs.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -17,6 +20,11 @@ void FillAs(Out y, T value) {
 }
 
 void Fill(Out y, double value) {
+  if (value == 0 && !std::signbit(value)) {
+    NW_CUDA_CHECK(cudaMemsetAsync(y->raw_data(), 0, y->size_bytes(),
+                                  StreamOf(y->device())));
+    return;
+  }
   if (y->dtype() == DType::kI32) {
     return FillAs(y, static_cast<int32_t>(value));
   }
@@ -26,11 +34,9 @@ void Fill(Out y, double value) {
   });
 }
 
-template <typename T, typename U>
-__global__ void ConvertKernel(int64_t n, const T* x, U* y) {
-  ForEachItem(
-      n, [=](int64_t i) { y[i] = static_cast<U>(static_cast<float>(x[i])); });
-}
+struct Same {
+  NW_DEVICE float operator()(float x) const { return x; }
+};
 
 void Copy(In x, Out y) {
   if (x.dtype() == y->dtype()) {
@@ -41,20 +47,15 @@ void Copy(In x, Out y) {
   }
   DispatchF32OrBf16(x.dtype(), "copy", [&](auto from) {
     DispatchF32OrBf16(y->dtype(), "copy", [&](auto to) {
-      using T = decltype(from);
-      using U = decltype(to);
-      Launch(y->device(), GridForItems(x.numel(), y->device()),
-             ConvertKernel<T, U>, x.numel(), x.data<T>(), y->data<U>());
+      Map(y->device(), x.numel(), Same(), y->data<decltype(to)>(),
+          x.data<decltype(from)>());
     });
   });
 }
 
-template <typename T, typename U>
-__global__ void AccumulateKernel(int64_t n, const T* x, U* y) {
-  ForEachItem(n, [=](int64_t i) {
-    y[i] = static_cast<U>(static_cast<float>(y[i]) + static_cast<float>(x[i]));
-  });
-}
+struct Plus {
+  NW_DEVICE float operator()(float y, float x) const { return y + x; }
+};
 
 // Of sums that are kept in double, such as those of squares.
 __global__ void AccumulateDoubleKernel(int64_t n, const double* x, double* y) {
@@ -70,29 +71,27 @@ void Accumulate(In x, Out y) {
   }
   DispatchF32OrBf16(x.dtype(), "accumulate", [&](auto from) {
     DispatchF32OrBf16(y->dtype(), "accumulate", [&](auto to) {
-      using T = decltype(from);
       using U = decltype(to);
-      Launch(y->device(), GridForItems(x.numel(), y->device()),
-             AccumulateKernel<T, U>, x.numel(), x.data<T>(), y->data<U>());
+      const U* const sum = y->data<U>();
+      Map(y->device(), x.numel(), Plus(), y->data<U>(), sum,
+          x.data<decltype(from)>());
     });
   });
 }
 
-template <typename T>
-__global__ void AccumulateScaledKernel(int64_t n, const float* a, const T* x,
-                                       float* y) {
-  const float factor = *a;
-  ForEachItem(n, [=](int64_t i) { y[i] += factor * static_cast<float>(x[i]); });
-}
+struct PlusTimes {
+  NW_DEVICE float operator()(float y, float x) const { return y + *factor * x; }
+
+  const float* factor;
+};
 
 void AccumulateScaled(In a, In x, Out y) {
   NW_CHECK(a.dtype() == y->dtype() && a.numel() == 1)
       << "accumulate_scaled by " << a << " into " << *y;
   DispatchF32OrBf16(x.dtype(), "accumulate_scaled", [&](auto from) {
-    using T = decltype(from);
-    Launch(y->device(), GridForItems(x.numel(), y->device()),
-           AccumulateScaledKernel<T>, x.numel(), a.data<float>(), x.data<T>(),
-           y->data<float>());
+    const float* const sum = y->data<float>();
+    Map(y->device(), x.numel(), PlusTimes{a.data<float>()}, y->data<float>(),
+        sum, x.data<decltype(from)>());
   });
 }
 
@@ -125,7 +124,7 @@ void Normal(Out y, RandomKey key, double std) {
 // Blocks of four elements, each of one call of the generator.
 template <typename T>
 __global__ void DropoutKernel(int64_t samples, int64_t n, float p,
-                              RandomKey key, const T* x, T* y) {
+                              RandomKey key, bool aligned, const T* x, T* y) {
   const float factor = 1.0f / (1.0f - p);
   const int64_t blocks = (n + 3) / 4;
   ForEachItem(samples * blocks, [=](int64_t item) {
@@ -134,10 +133,21 @@ __global__ void DropoutKernel(int64_t samples, int64_t n, float p,
     sample_key.sample += static_cast<uint32_t>(sample);
     const PhiloxBlock words =
         RandomWords(sample_key, static_cast<uint32_t>(block));
+    const auto drop = [=](float item, uint32_t word) {
+      return UniformFloat(word) >= p ? item * factor : 0.0f;
+    };
+    const int64_t at = sample * n + 4 * block;
+    if (aligned) {
+      Floats<4> pack = Load<4>(x + at, true);
+      for (int i = 0; i < 4; ++i) {
+        pack.items[i] = drop(pack.items[i], words.v[i]);
+      }
+      Store(pack, y + at, true);
+      return;
+    }
     for (int i = 0; i < 4 && 4 * block + i < n; ++i) {
-      const int64_t at = sample * n + 4 * block + i;
-      const bool keep = UniformFloat(words.v[i]) >= p;
-      y[at] = static_cast<T>(keep ? static_cast<float>(x[at]) * factor : 0.0f);
+      y[at + i] =
+          static_cast<T>(drop(static_cast<float>(x[at + i]), words.v[i]));
     }
   });
 }
@@ -148,7 +158,8 @@ void Dropout(In x, double p, RandomKey key, Out y) {
     using T = decltype(tag);
     Launch(y->device(), GridForItems(x.dim(0) * ((n + 3) / 4), y->device()),
            DropoutKernel<T>, x.dim(0), n, static_cast<float>(p), key,
-           x.data<T>(), y->data<T>());
+           AlignedForPacks(4, n, x.data<T>(), y->data<T>()), x.data<T>(),
+           y->data<T>());
   });
 }
 
