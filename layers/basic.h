@@ -22,6 +22,8 @@ class Linear : public Module {
   DType dtype() const { return weight_.dtype(); }
 
   const Variable& weight() const { return weight_; }
+  // Undefined where there is none.
+  const Variable& bias() const { return bias_; }
 
  private:
   Variable weight_, bias_;

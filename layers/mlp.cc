@@ -4,6 +4,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/ops/activation.h"
+#include "autograd/ops/matmul.h"
 
 namespace nextword::layers {
 namespace {
@@ -39,6 +40,12 @@ Mlp::Mlp(const ModelConfig& model)
 Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
                       const std::string& prefix,
                       const Variable& residual) const {
+  const bool opened = IsWanted(context, prefix, "mlp_pre") ||
+                      IsWanted(context, prefix, "mlp_post");
+  if (activation_ == GELU_TANH && !opened) {
+    return GeluTanhFeedForward(x, up_.weight(), up_.bias(), down_.weight(),
+                               down_.bias(), residual);
+  }
   const Variable pre = Visit(context, prefix, "mlp_pre", up_.Forward(x));
   const Variable post =
       Visit(context, prefix, "mlp_post", Activate(activation_, pre));

@@ -76,6 +76,18 @@ TEST(FusedOpTest, LinearWithResidual) {
       {{2, 9, 33}, {17, 33}, {17}, {2, 9, 17}});
 }
 
+TEST(FusedOpTest, GeluTanhFeedForward) {
+  ExpectSameMaths(
+      [](const Inputs& in) {
+        return GeluTanhFeedForward(in[0], in[1], in[2], in[3], in[4], in[5]);
+      },
+      [](const Inputs& in) {
+        return Linear(GeluTanh(Linear(in[0], in[1], in[2])), in[3], in[4],
+                      in[5]);
+      },
+      {{2, 9, 33}, {17, 33}, {17}, {5, 17}, {5}, {2, 9, 5}});
+}
+
 TEST(FusedOpTest, Softmax) {
   ExpectSameMaths([](const Inputs& in) { return Softmax(in[0]); },
                   [](const Inputs& in) {

@@ -401,6 +401,23 @@ std::vector<OpRow> MatmulRows() {
        [](const Inputs& in) { return Linear(in[0], in[1]); },
        FirstTwo(linear),
        {{5, 30, 100}, {515, 100}}},
+      {"GeluTanhFeedForward",
+       "",
+       [](const Inputs& in) {
+         return GeluTanhFeedForward(in[0], in[1], in[2], in[3], in[4], in[5]);
+       },
+       {{{2, 3}, {4, 3}, {4}, {2, 4}, {2}, {2, 2}},
+        {{2, 3, 5}, {7, 5}, {7}, {5, 7}, {5}, {2, 3, 5}},
+        {{1, 1}, {1, 1}, {1}, {1, 1}, {1}, {1, 1}},
+        {{0, 3}, {4, 3}, {4}, {3, 4}, {3}, {0, 3}}},
+       {{5, 30, 100}, {315, 100}, {315}, {100, 315}, {100}, {5, 30, 100}}},
+      {"GeluTanhFeedForward",
+       "without_biases",
+       [](const Inputs& in) {
+         return GeluTanhFeedForward(in[0], in[1], {}, in[2], {}, {});
+       },
+       {{{2, 3}, {4, 3}, {2, 4}}, {{2, 0}, {3, 0}, {2, 3}}},
+       {{5, 30, 100}, {315, 100}, {70, 315}}},
   };
 }
 

@@ -209,6 +209,23 @@ TEST(RecomputeTest, ALastProductIsNotMadeAgain) {
             2 * (2 + 2));
 }
 
+TEST(RecomputeTest, NorIsThatOfAFeedForwardLayer) {
+  const Variable up = Weight({kSize, kSize}, 1);
+  const Variable down = Weight({kSize, kSize}, 2);
+  const std::function<Variable(const Variable&)> layer =
+      [&](const Variable& x) {
+        return GeluTanhFeedForward(x, up, Variable(), down, Variable(), x);
+      };
+  const auto again = [&](const Variable& x) { return Recompute(layer, x); };
+  ExpectSameBits(Results({up, down}, again), Results({up, down}, layer));
+  EXPECT_EQ(CallsOf("linear", [&] { Results({up, down}, again); }), 2);
+  EXPECT_EQ(CallsOf("linear_gelu_tanh",
+                    [&] {
+                      Results({up, down}, again);
+                    }),
+            4);
+}
+
 TEST(RecomputeTest, KeepsOnlyTheEnds) {
   const auto live_bytes = [] {
     return AllocatorFor(Device::Cpu()).stats().live_bytes;

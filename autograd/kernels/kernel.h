@@ -37,11 +37,7 @@ class Kernel<void(Args...)> {
   Kernel& operator=(const Kernel&) = delete;
 
   void operator()(Args... args) const {
-    const DeviceType type = FirstTensor(args...).device().type;
-    const Function function = functions_[static_cast<int>(type)];
-    NW_CHECK(function != nullptr)
-        << "kernel " << name_ << " has no implementation for "
-        << DeviceTypeName(type);
+    const Function function = FunctionFor(args...);
     if (InterruptibleScope::LeaveOut()) return;
     trace::Span span("kernel", name_);
     if (span.is_recorded()) [[unlikely]] {
@@ -54,6 +50,9 @@ class Kernel<void(Args...)> {
     const CheckContext context(describe);
     function(args...);
   }
+
+  // A call by another kernel, to whose span and work it belongs.
+  void AsPart(Args... args) const { FunctionFor(args...)(args...); }
 
   // Returns true, so that it can initialise a static variable.
   bool Register(DeviceType type, Function function) {
@@ -76,6 +75,15 @@ class Kernel<void(Args...)> {
   const char* name() const { return name_; }
 
  private:
+  Function FunctionFor(const Args&... args) const {
+    const DeviceType type = FirstTensor(args...).device().type;
+    const Function function = functions_[static_cast<int>(type)];
+    NW_CHECK(function != nullptr)
+        << "kernel " << name_ << " has no implementation for "
+        << DeviceTypeName(type);
+    return function;
+  }
+
   template <typename... Rest>
   static const Tensor& FirstTensor(const Tensor& first, const Rest&...) {
     return first;

@@ -31,6 +31,25 @@ Work LinearWork(In x, In w, In bias, In residual, Out y) {
   return work;
 }
 
+Work LinearGeluTanhWork(In x, In w, In bias, Out pre, Out y) {
+  Work work = decltype(linear_gelu_tanh)::PassOver(x, w, bias, pre, y);
+  work.flops = 2 * Product(y->numel(), x.dim(-1));
+  return work;
+}
+
+Work LinearGradWork(In dy, In x, bool add, Out dw, Out db) {
+  Work work = decltype(linear_grad)::PassOver(dy, x, add, dw, db);
+  if (add) work.bytes += Bytes(*dw);
+  work.flops = 2 * Product(dw->numel(), x.dim(0));
+  return work;
+}
+
+Work LinearGeluTanhGradWork(In dy, In w, In pre, Out dpre) {
+  Work work = decltype(linear_gelu_tanh_grad)::PassOver(dy, w, pre, dpre);
+  work.flops = 2 * Product(dpre->numel(), dy.dim(-1));
+  return work;
+}
+
 // Pairs of a query and a key that it sees; documents are not looked at.
 double VisiblePairs(const Heads& q, const Heads& k, const AttentionMask& mask) {
   const int64_t queries = q.data.dim(1);
@@ -119,6 +138,9 @@ Work SgdWork(Out param, Out grad, Out momentum, Out copy,
 
 [[maybe_unused]] const bool registered =
     matmul.RegisterWork(MatmulWork) && linear.RegisterWork(LinearWork) &&
+    linear_gelu_tanh.RegisterWork(LinearGeluTanhWork) &&
+    linear_grad.RegisterWork(LinearGradWork) &&
+    linear_gelu_tanh_grad.RegisterWork(LinearGeluTanhGradWork) &&
     attention.RegisterWork(AttentionWork) &&
     attention_grad.RegisterWork(AttentionGradWork) &&
     embedding.RegisterWork(EmbeddingWork) &&

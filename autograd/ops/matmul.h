@@ -22,6 +22,14 @@ Variable Linear(const Variable& x, const Variable& weight,
                 const Variable& residual = Variable(),
                 std::optional<DType> dtype = std::nullopt);
 
+// Linear(GeluTanh(Linear(x, up, up_bias)), down, down_bias, residual), with the
+// nonlinearity computed on the way in and out of the products where a device
+// can: x [.., C], up [F, C], down [C, F]. Biases and residual may be undefined.
+Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
+                             const Variable& up_bias, const Variable& down,
+                             const Variable& down_bias,
+                             const Variable& residual);
+
 }  // namespace nextword
 
 #endif  // NEXTWORD_AUTOGRAD_OPS_MATMUL_H_

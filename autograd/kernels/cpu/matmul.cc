@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "autograd/base/check.h"
+#include "autograd/kernels/composed.h"
 #include "autograd/kernels/cpu/gemm.h"
 #include "autograd/kernels/kernels.h"
 
@@ -71,7 +72,11 @@ void Linear(In x, In w, In bias, In residual, Out y) {
 
 [[maybe_unused]] const bool registered =
     matmul.Register(DeviceType::kCpu, Matmul) &&
-    linear.Register(DeviceType::kCpu, Linear);
+    linear.Register(DeviceType::kCpu, Linear) &&
+    linear_gelu_tanh.Register(DeviceType::kCpu, composed::LinearGeluTanh) &&
+    linear_grad.Register(DeviceType::kCpu, composed::LinearGrad) &&
+    linear_gelu_tanh_grad.Register(DeviceType::kCpu,
+                                   composed::LinearGeluTanhGrad);
 
 }  // namespace
 }  // namespace nextword::kernels

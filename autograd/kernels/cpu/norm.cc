@@ -165,9 +165,9 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
                  pdx + i, pdw, pdb, columns);
       }
     });
-    sum_to(sums.View(0, {partials, columns}), dweight);
+    sum_to.AsPart(sums.View(0, {partials, columns}), dweight);
     if (dbias != nullptr && dbias->defined()) {
-      sum_to(sums.View(partials * columns, {partials, columns}), dbias);
+      sum_to.AsPart(sums.View(partials * columns, {partials, columns}), dbias);
     }
   });
 }

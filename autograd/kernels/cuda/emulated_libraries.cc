@@ -1,5 +1,6 @@
 // What the emulated device has for NVIDIA's libraries: for matrix products, the
 // CPU's on copies; for attention, our own kernels alone.
+#include "autograd/kernels/composed.h"
 #include "autograd/kernels/cuda/plain_attention.h"
 #include "autograd/kernels/kernels.h"
 
@@ -25,6 +26,10 @@ void Linear(In x, In w, In bias, In residual, Out y) {
 [[maybe_unused]] const bool registered =
     matmul.Register(DeviceType::kCuda, Matmul) &&
     linear.Register(DeviceType::kCuda, Linear) &&
+    linear_gelu_tanh.Register(DeviceType::kCuda, composed::LinearGeluTanh) &&
+    linear_grad.Register(DeviceType::kCuda, composed::LinearGrad) &&
+    linear_gelu_tanh_grad.Register(DeviceType::kCuda,
+                                   composed::LinearGeluTanhGrad) &&
     attention.Register(DeviceType::kCuda, cuda::PlainAttention) &&
     attention_grad.Register(DeviceType::kCuda, cuda::PlainAttentionGrad);
 

@@ -1,4 +1,6 @@
-// Matrix products through cuBLASLt, with bias and residual added on the way.
+// Matrix products through cuBLASLt, with what comes before or after them, where
+// it has an epilogue for that: bias and residual, GELU and its gradient, the
+// gradient of a bias.
 //
 // The same bits each time: the library is asked once per problem, with a fixed
 // workspace, for an algorithm that adds up in a fixed order. Of several parts
@@ -9,15 +11,21 @@
 #include <compare>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <ostream>
+#include <set>
+#include <sstream>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "autograd/base/check.h"
+#include "autograd/base/log.h"
 #include "autograd/cuda/cuda_check.h"
 #include "autograd/cuda/cuda_device.h"
 #include "autograd/cuda/dynamic_library.h"
 #include "autograd/cuda/per_device.h"
+#include "autograd/kernels/composed.h"
 #include "autograd/kernels/cuda/matmul_layout.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/kernels/matmul_precision.h"
@@ -69,16 +77,25 @@ void Check(cublasStatus_t status, const What& what) {
       << ", " << Library().cublasLtGetStatusString(status);
 }
 
-// y = op(a) op(b) + bias + addend.
+// What becomes of p = op(a) op(b) + addend.
+enum class Epilogue {
+  kPlain,     // y = p + bias, a vector [n] of y's dtype. Optional.
+  kGelu,      // aux = p + bias, y = gelu_tanh(aux). The bias is optional.
+  kGeluGrad,  // y = gelu_tanh_grad(aux, p).
+  kBiasGrad,  // y = p, and bias [m], of y's dtype, the sum of a's columns.
+};
+
 struct Product {
   const char* op;
   In a;
   bool transpose_a;
   In b;
   bool transpose_b;
-  In bias;    // [n] of y's dtype, to each row. Optional.
+  In bias;
   In addend;  // Of y's shape and dtype; may share y's memory. Optional.
   Out y;
+  Epilogue epilogue = Epilogue::kPlain;
+  Tensor aux = {};  // Of y's shape and dtype.
 };
 
 std::ostream& operator<<(std::ostream& out, const Product& p) {
@@ -109,22 +126,26 @@ struct Problem {
         result(p.y->dtype()),
         tf32(p.a.dtype() == DType::kF32 && AllowTf32()),
         bias(p.bias.defined()),
-        alignments{Alignment(p.b), Alignment(p.a), Alignment(AddendOrResult(p)),
-                   Alignment(*p.y), Alignment(p.bias)} {}
+        epilogue(p.epilogue),
+        alignments{
+            Alignment(p.b),  Alignment(p.a),    Alignment(AddendOrResult(p)),
+            Alignment(*p.y), Alignment(p.bias), Alignment(p.aux)} {}
 
   auto operator<=>(const Problem&) const = default;
 
   MatmulLayout layout;
   DType inputs, result;
   bool tf32, bias;
-  std::array<uint32_t, 5> alignments;  // The library's A, B, C, D; bias.
+  Epilogue epilogue;
+  std::array<uint32_t, 6> alignments;  // The library's A, B, C, D; bias, aux.
 };
 
 // A problem in the library's terms, and the algorithm for it.
 struct Plan {
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t first, second, result;
-  cublasLtMatmulAlgo_t algorithm;
+  // None where the library cannot do it.
+  std::optional<cublasLtMatmulAlgo_t> algorithm;
 };
 
 cudaDataType_t DataType(DType dtype) {
@@ -136,15 +157,16 @@ class Multiplier {
  public:
   explicit Multiplier(Device device);
 
-  // Queues a product. No size may be 0.
-  void Multiply(const Product& product, const MatmulLayout& layout);
+  // Queues a product. No size may be 0. False: the library cannot do it.
+  bool Multiply(const Product& product, const MatmulLayout& layout);
 
  private:
   static constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
 
   const Plan& PlanFor(const Product& product, const MatmulLayout& layout);
-  cublasLtMatmulAlgo_t Choose(const Product& product, const Problem& problem,
-                              const Plan& plan) const;
+  std::optional<cublasLtMatmulAlgo_t> Choose(const Product& product,
+                                             const Problem& problem,
+                                             const Plan& plan) const;
 
   const Device device_;
   const CublasLt& lt_;
@@ -173,9 +195,32 @@ void Set(cublasLtMatmulDesc_t operation,
         product);
 }
 
-void SetBias(const Plan& plan, const Product& product) {
-  const void* const bias = product.bias.raw_data();
-  Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias, product);
+// Those of the epilogue.
+void SetPointers(const Plan& plan, const Product& product) {
+  if (product.bias.defined()) {
+    const void* const bias = product.bias.raw_data();
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias, product);
+  }
+  if (product.aux.defined()) {
+    const void* const aux = product.aux.raw_data();
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux,
+        product);
+  }
+}
+
+cublasLtEpilogue_t EpilogueOf(const Problem& problem) {
+  switch (problem.epilogue) {
+    case Epilogue::kPlain:
+      return problem.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    case Epilogue::kGelu:
+      return problem.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS
+                          : CUBLASLT_EPILOGUE_GELU_AUX;
+    case Epilogue::kGeluGrad:
+      return CUBLASLT_EPILOGUE_DGELU;
+    case Epilogue::kBiasGrad:  // The contract's a is the library's B.
+      return CUBLASLT_EPILOGUE_BGRADB;
+  }
+  return CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 cublasLtMatmulDesc_t MakeOperation(const Product& product,
@@ -193,9 +238,12 @@ cublasLtMatmulDesc_t MakeOperation(const Product& product,
       product);
   Set(operation, CUBLASLT_MATMUL_DESC_TRANSB, transpose(problem.layout.second),
       product);
-  const uint32_t epilogue =
-      problem.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-  Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue, product);
+  Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
+      static_cast<uint32_t>(EpilogueOf(problem)), product);
+  if (product.aux.defined()) {
+    Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
+        problem.layout.result.rows, product);
+  }
   return operation;
 }
 
@@ -216,9 +264,9 @@ cublasLtMatrixLayout_t MakeLayout(const StoredMatrix& matrix, int64_t batch,
   return layout;
 }
 
-cublasLtMatmulAlgo_t Multiplier::Choose(const Product& product,
-                                        const Problem& problem,
-                                        const Plan& plan) const {
+std::optional<cublasLtMatmulAlgo_t> Multiplier::Choose(const Product& product,
+                                                       const Problem& problem,
+                                                       const Plan& plan) const {
   cublasLtMatmulPreference_t preference = nullptr;
   Check(lt_.cublasLtMatmulPreferenceCreate(&preference), product);
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute,
@@ -238,13 +286,16 @@ cublasLtMatmulAlgo_t Multiplier::Choose(const Product& product,
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, problem.alignments[3]);
   cublasLtMatmulHeuristicResult_t chosen{};
   int count = 0;
-  Check(lt_.cublasLtMatmulAlgoGetHeuristic(
-            handle_, plan.operation, plan.first, plan.second, plan.result,
-            plan.result, preference, 1, &chosen, &count),
-        product);
+  const cublasStatus_t status = lt_.cublasLtMatmulAlgoGetHeuristic(
+      handle_, plan.operation, plan.first, plan.second, plan.result,
+      plan.result, preference, 1, &chosen, &count);
+  Check(lt_.cublasLtMatmulPreferenceDestroy(preference), product);
+  const bool found = status == CUBLAS_STATUS_SUCCESS && count == 1 &&
+                     chosen.state == CUBLAS_STATUS_SUCCESS;
+  if (!found && problem.epilogue != Epilogue::kPlain) return std::nullopt;
+  Check(status, product);
   NW_CHECK_EQ(count, 1) << product << ": cuBLASLt has no algorithm";
   Check(chosen.state, product);
-  Check(lt_.cublasLtMatmulPreferenceDestroy(preference), product);
   return chosen.algo;
 }
 
@@ -261,27 +312,29 @@ const Plan& Multiplier::PlanFor(const Product& product,
             .second = make(layout.second, problem.inputs),
             .result = make(layout.result, problem.result),
             .algorithm = {}};
-  // The choice heeds the bias's alignment, which it takes from its address.
-  if (problem.bias) SetBias(plan, product);
+  // The choice heeds the alignment of these, which it takes from the addresses.
+  SetPointers(plan, product);
   plan.algorithm = Choose(product, problem, plan);
   return plans_.emplace(problem, plan).first->second;
 }
 
-void Multiplier::Multiply(const Product& product, const MatmulLayout& layout) {
+bool Multiplier::Multiply(const Product& product, const MatmulLayout& layout) {
   const cudaStream_t stream = StreamOf(device_);
   const float alpha = 1, beta = product.addend.defined() ? 1 : 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   const Plan& plan = PlanFor(product, layout);
-  if (product.bias.defined()) SetBias(plan, product);
+  if (!plan.algorithm.has_value()) return false;
+  SetPointers(plan, product);
   Check(
       lt_.cublasLtMatmul(handle_, plan.operation, &alpha, product.b.raw_data(),
                          plan.first, product.a.raw_data(), plan.second, &beta,
                          AddendOrResult(product).raw_data(), plan.result,
-                         product.y->raw_data(), plan.result, &plan.algorithm,
+                         product.y->raw_data(), plan.result, &*plan.algorithm,
                          workspace_.raw_data(),
                          static_cast<size_t>(kWorkspaceBytes), stream),
       product);
   if (SynchronousLaunches()) NW_CUDA_CHECK(cudaStreamSynchronize(stream));
+  return true;
 }
 
 // bias + addend: what remains of a product over nothing.
@@ -295,7 +348,7 @@ void AddAddends(const Product& p) {
   }
 }
 
-void Run(const Product& p) {
+MatmulLayout CheckedLayout(const Product& p) {
   const DType in = p.a.dtype(), out = p.y->dtype();
   NW_CHECK((in == DType::kF32 || in == DType::kBF16) && p.b.dtype() == in &&
            (out == in || out == DType::kF32))
@@ -303,11 +356,36 @@ void Run(const Product& p) {
   NW_CHECK(p.b.device() == p.a.device() && p.y->device() == p.a.device())
       << p << ", on " << p.a.device() << ", " << p.b.device() << " and "
       << p.y->device();
-  const MatmulLayout layout =
-      LayoutMatmul(p.op, p.a, p.transpose_a, p.b, p.transpose_b, *p.y);
+  return LayoutMatmul(p.op, p.a, p.transpose_a, p.b, p.transpose_b, *p.y);
+}
+
+void Run(const Product& p) {
+  const MatmulLayout layout = CheckedLayout(p);
   if (p.y->numel() == 0) return;
   if (layout.depth == 0) return AddAddends(p);
   PerDevice<Multiplier>(p.y->device()).Multiply(p, layout);
+}
+
+// Runs a product with an epilogue, or returns that others have to, because it
+// is empty, or the library has none for it.
+bool RunFused(const Product& p) {
+  const MatmulLayout layout = CheckedLayout(p);
+  if (p.y->numel() == 0 || layout.depth == 0) return false;
+  // The library wants this of aux.
+  if (p.aux.defined() && layout.result.rows % 8 != 0) return false;
+  if (PerDevice<Multiplier>(p.y->device()).Multiply(p, layout)) return true;
+  static auto* const mutex = new std::mutex;
+  static auto* const said = new std::set<std::string>;
+  const std::lock_guard<std::mutex> lock(*mutex);
+  if (said->insert(absl::StrCat(p.op, " ", DTypeName(p.y->dtype()))).second) {
+    std::ostringstream product;
+    product << p;
+    Log::warn(
+        "{} runs as several kernels, which is slower: cuBLASLt has none "
+        "for {}",
+        p.op, product.str());
+  }
+  return false;
 }
 
 void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
@@ -329,9 +407,36 @@ void Linear(In x, In w, In bias, In residual, Out y) {
   if (residual.defined() && !fused) accumulate(residual, y);
 }
 
+void LinearGeluTanh(In x, In w, In bias, Out pre, Out y) {
+  const Tensor narrow = bias.defined() ? Cast(bias, y->dtype()) : Tensor();
+  if (!RunFused({"linear_gelu_tanh", x, false, w, true, narrow, Tensor(), y,
+                 Epilogue::kGelu, *pre})) {
+    composed::LinearGeluTanh(x, w, bias, pre, y);
+  }
+}
+
+void LinearGrad(In dy, In x, bool add, Out dw, Out db) {
+  NW_CHECK(!add || dw->dtype() == DType::kF32)
+      << "linear_grad: sums are not kept in " << dw->dtype();
+  const bool fused = db->defined() && db->dtype() == dw->dtype() &&
+                     RunFused({"linear_grad", dy, true, x, false, *db,
+                               add ? *dw : Tensor(), dw, Epilogue::kBiasGrad});
+  if (!fused) composed::LinearGrad(dy, x, add, dw, db);
+}
+
+void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre) {
+  if (!RunFused({"linear_gelu_tanh_grad", dy, false, w, false, Tensor(),
+                 Tensor(), dpre, Epilogue::kGeluGrad, pre})) {
+    composed::LinearGeluTanhGrad(dy, w, pre, dpre);
+  }
+}
+
 [[maybe_unused]] const bool registered =
     matmul.Register(DeviceType::kCuda, Matmul) &&
     linear.Register(DeviceType::kCuda, Linear) &&
+    linear_gelu_tanh.Register(DeviceType::kCuda, LinearGeluTanh) &&
+    linear_grad.Register(DeviceType::kCuda, LinearGrad) &&
+    linear_gelu_tanh_grad.Register(DeviceType::kCuda, LinearGeluTanhGrad) &&
     RegisterDeviceCheck(DeviceType::kCuda,
                         [](int /*index*/) { return Load().status(); });
 

@@ -1,0 +1,15 @@
+// Kernels made of others: for devices, and problems, that have nothing better.
+#ifndef NEXTWORD_AUTOGRAD_KERNELS_COMPOSED_H_
+#define NEXTWORD_AUTOGRAD_KERNELS_COMPOSED_H_
+
+#include "autograd/kernels/kernels.h"
+
+namespace nextword::kernels::composed {
+
+void LinearGeluTanh(In x, In w, In bias, Out pre, Out y);
+void LinearGrad(In dy, In x, bool add, Out dw, Out db);
+void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre);
+
+}  // namespace nextword::kernels::composed
+
+#endif  // NEXTWORD_AUTOGRAD_KERNELS_COMPOSED_H_
