@@ -1,13 +1,19 @@
 // The kernels of GPUs against those of the CPU. Built twice: over the emulated
 // runtime, which needs no GPU, and for real ones, where it skips itself when
 // there is none.
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "autograd/base/parallel.h"
+#include "autograd/base/trace_report.h"
+#include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/ops/norm.h"
 #include "autograd/tensor/allocator.h"
 #include "autograd/tensor/memory_label.h"
 #include "tests/op_table.h"
@@ -228,6 +234,49 @@ TEST_F(CudaKernelTest, StepsLikeTheCpu) {
       if (narrow) {
         EXPECT_THAT(gpu[4], HasBitsOf(Cast(gpu[0], DType::kBF16)));
       }
+    }
+  }
+}
+
+// When kernels ran, not when they were launched: with the same calls, work and
+// nesting.
+TEST_F(CudaKernelTest, TracesTellTheTimesOfTheDevice) {
+  const Tensor x = Copy(RandomNormal({64, 48}, 1, DType::kF32));
+  const Tensor weight = Copy(RandomNormal({48}, 2, DType::kF32));
+  for (int session = 1; session <= 2; ++session) {
+    trace::Start();
+    for (int i = 0; i < session; ++i) {
+      Tensor y = EmptyLike(x);
+      kernels::add(x, x, &y);
+      Cast(y, DType::kBF16);
+      Tensor sum = Empty({48}, DType::kF32, Device::Cuda());
+      kernels::sum_to(x.Rows(0, 0), &sum);  // Calls fill.
+      const Variable leaf(x, true), scale(weight, true);
+      Backward(RmsNorm(leaf, scale, 1e-5));
+    }
+    trace::Stop();
+    std::map<std::string, trace::SpanSum> host, device;
+    for (const trace::SpanSum& sum : trace::Summarize()) {
+      if (sum.category == "kernel") host[sum.name] = sum;
+      if (sum.category == "device") device[sum.name] = sum;
+    }
+    ASSERT_EQ(device.size(), host.size());
+    EXPECT_EQ(device["add"].calls, session);
+    for (const auto& [name, sum] : device) {
+      SCOPED_TRACE(name);
+      EXPECT_EQ(sum.calls, host[name].calls);
+      EXPECT_EQ(sum.work.bytes, host[name].work.bytes);
+      EXPECT_GT(sum.self_seconds, 0);
+      EXPECT_GE(sum.seconds, sum.self_seconds);
+    }
+  }
+  for (const trace::ThreadTrace& row : trace::Collect()) {
+    if (row.id == getpid()) continue;
+    EXPECT_EQ(row.name, "cuda:0 stream 1");
+    int64_t end = 0;
+    for (const trace::SpanRecord& span : row.spans) {
+      EXPECT_GE(span.start, end) << span.name;
+      if (span.self == span.duration) end = span.start + span.duration;
     }
   }
 }

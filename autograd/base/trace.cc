@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 namespace nextword::trace {
 namespace {
@@ -14,6 +15,8 @@ int64_t Now() {
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
+
+constinit DeviceClock* device_clock = nullptr;  // Set while statics are made.
 
 // Of the tracing that was started last.
 int64_t last_session = 0;
@@ -120,6 +123,7 @@ ThreadLog* LogOfThisThread() {
 
 void Start() {
   Stop();
+  if (device_clock != nullptr) device_clock->Clear();
   last_start = Now();
   current_session.store(++last_session, std::memory_order_release);
 }
@@ -163,7 +167,27 @@ std::vector<ThreadTrace> Collect() {
   for (const auto& log : registry.logs) {
     if (log->IsOf(last_session)) threads.push_back(log->Read(last_start));
   }
+  if (device_clock == nullptr) return threads;
+  for (ThreadTrace& queue : device_clock->Collect()) {
+    for (SpanRecord& span : queue.spans) span.start -= last_start;
+    threads.push_back(std::move(queue));
+  }
   return threads;
+}
+
+bool RegisterDeviceClock(DeviceClock* clock) {
+  device_clock = clock;
+  return true;
+}
+
+DeviceSpan::~DeviceSpan() {
+  if (place_.log != nullptr) device_clock->End(place_);
+}
+
+void DeviceSpan::Open(int device, const char* name, const Work& work) {
+  if (device_clock != nullptr) {
+    place_ = device_clock->Begin(device, name, work);
+  }
 }
 
 }  // namespace nextword::trace

@@ -106,6 +106,50 @@ class WorkerSpan : public Span {
   void OpenOn(const Origin& origin);
 };
 
+// Tells when a device did what a span has queued on it, which may be much
+// later.
+class DeviceClock {
+ public:
+  // Where a kernel is noted; nowhere, if there is no room.
+  struct Place {
+    void* log = nullptr;
+    int64_t index = 0;
+    int64_t session = 0;
+  };
+
+  virtual ~DeviceClock() = default;
+
+  // Around what the calling thread queues for one kernel. Kernels of a thread
+  // nest.
+  virtual Place Begin(int device, const char* name, const Work& work) = 0;
+  virtual void End(const Place& place) = 0;
+
+  // Forgets all, which has ended.
+  virtual void Clear() = 0;
+
+  // Waits for the devices. A ThreadTrace for each queue, whose spans are of
+  // category "device" and start at times of the steady clock.
+  virtual std::vector<struct ThreadTrace> Collect() = 0;
+};
+
+// That of a kind of device that has queues. Returns true, so that it can
+// initialise a static variable.
+bool RegisterDeviceClock(DeviceClock* clock);
+
+// A kernel on a device, from Open to destruction; nothing without a clock.
+class DeviceSpan {
+ public:
+  DeviceSpan() = default;
+  ~DeviceSpan();
+  DeviceSpan(const DeviceSpan&) = delete;
+  DeviceSpan& operator=(const DeviceSpan&) = delete;
+
+  void Open(int device, const char* name, const Work& work);
+
+ private:
+  DeviceClock::Place place_;
+};
+
 // Times are in nanoseconds since Start.
 struct SpanRecord {
   const char* category;
@@ -126,7 +170,8 @@ struct ThreadTrace {
 // Spans that are kept for each thread.
 inline constexpr int64_t kMaxSpans = int64_t{1} << 22;
 
-// What was recorded since the last Start, by thread.
+// What was recorded since the last Start, by thread, and then by device queue.
+// After Stop, where there are devices.
 std::vector<ThreadTrace> Collect();
 
 }  // namespace nextword::trace

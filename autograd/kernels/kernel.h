@@ -37,11 +37,18 @@ class Kernel<void(Args...)> {
   Kernel& operator=(const Kernel&) = delete;
 
   void operator()(Args... args) const {
-    const Function function = FunctionFor(args...);
+    const Device device = FirstTensor(args...).device();
+    const Function function = FunctionFor(device);
     if (InterruptibleScope::LeaveOut()) return;
     trace::Span span("kernel", name_);
+    trace::DeviceSpan device_span;
     if (span.is_recorded()) [[unlikely]] {
-      span.SetWork(work_ != nullptr ? work_(args...) : PassOver(args...));
+      const trace::Work work =
+          work_ != nullptr ? work_(args...) : PassOver(args...);
+      span.SetWork(work);
+      if (device.type != DeviceType::kCpu) {
+        device_span.Open(device.index, name_, work);
+      }
     }
     const auto describe = [&](std::ostream& out) {
       out << name_ << " of";
@@ -52,7 +59,9 @@ class Kernel<void(Args...)> {
   }
 
   // A call by another kernel, to whose span and work it belongs.
-  void AsPart(Args... args) const { FunctionFor(args...)(args...); }
+  void AsPart(Args... args) const {
+    FunctionFor(FirstTensor(args...).device())(args...);
+  }
 
   // Returns true, so that it can initialise a static variable.
   bool Register(DeviceType type, Function function) {
@@ -75,12 +84,11 @@ class Kernel<void(Args...)> {
   const char* name() const { return name_; }
 
  private:
-  Function FunctionFor(const Args&... args) const {
-    const DeviceType type = FirstTensor(args...).device().type;
-    const Function function = functions_[static_cast<int>(type)];
+  Function FunctionFor(Device device) const {
+    const Function function = functions_[static_cast<int>(device.type)];
     NW_CHECK(function != nullptr)
         << "kernel " << name_ << " has no implementation for "
-        << DeviceTypeName(type);
+        << DeviceTypeName(device.type);
     return function;
   }
 

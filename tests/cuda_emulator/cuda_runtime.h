@@ -11,6 +11,7 @@
 #ifndef NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
 #define NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_
 
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -110,7 +111,10 @@ enum cudaMemPoolAttr {
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 
 using cudaStream_t = struct EmulatedStream*;
-using cudaEvent_t = struct EmulatedEvent*;
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point time;
+};
+using cudaEvent_t = EmulatedEvent*;
 using cudaMemPool_t = struct EmulatedPool*;
 
 inline constexpr unsigned cudaStreamNonBlocking = 1;
@@ -162,10 +166,20 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = nullptr;
+  *event = new EmulatedEvent;
   return cudaSuccess;
 }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return cudaEventCreateWithFlags(event, 0);
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->time = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from,
+                                        cudaEvent_t to) {
+  *milliseconds =
+      std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return cudaSuccess;
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }

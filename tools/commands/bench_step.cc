@@ -172,17 +172,19 @@ class Breakdown {
         steps_(static_cast<double>(measured.seconds.size())) {
     for (const trace::SpanSum& sum : measured.spans) {
       if (sum.category == "worker") helpers_[sum.name] = sum.seconds;
+      if (sum.category == "device") category_ = "device";
     }
   }
 
-  // By kernel: the calling thread's time, without that of nested kernels.
+  // By kernel, without the time of nested ones: the device's, or on the CPU the
+  // calling thread's.
   void AddKernels(BenchReport* report) const {
     Table table({"kernel", "per step", "share", "calls", "FLOP", "bytes",
                  "of its limit", "helpers busy"});
     Json rows = Json::array();
     double rest = measured_.sum(), floor = 0;
     for (const trace::SpanSum& sum : measured_.spans) {
-      if (sum.category != "kernel") continue;
+      if (sum.category != category_) continue;
       rest -= sum.self_seconds;
       const double limit = limits_.Floor(sum.work);
       floor += limit;
@@ -242,6 +244,7 @@ class Breakdown {
   const Measured& measured_;
   const Limits limits_;
   const double steps_;
+  std::string category_ = "kernel";        // Of spans that took the time.
   std::map<std::string, double> helpers_;  // Seconds by kernel.
 };
 
