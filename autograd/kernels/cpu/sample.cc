@@ -1,6 +1,5 @@
 // Drawing tokens.
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "autograd/base/check.h"
@@ -16,16 +15,16 @@ template <typename F>
 SamplingCut FindCut(const std::vector<uint32_t>& ranks, uint64_t target,
                     const F& value) {
   SamplingCutSearch search = SamplingCutSearch::For(target);
-  std::vector<size_t> open(ranks.size());  // What may be of the cut's rank.
-  std::iota(open.begin(), open.end(), size_t{0});
   for (int round = 0; round < SamplingCutSearch::kRounds; ++round) {
-    std::erase_if(open, [&](size_t i) { return search.BinOf(ranks[i]) < 0; });
     uint64_t sums[SamplingCutSearch::kBins] = {};
-    for (const size_t i : open) sums[search.BinOf(ranks[i])] += value(i);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      const int bin = search.BinOf(ranks[i]);
+      if (bin >= 0) sums[bin] += value(i);
+    }
     search.Descend(sums);
   }
-  const auto is_tie = [&](size_t i) { return ranks[i] == search.rank; };
-  return search.Cut(value(*std::find_if(open.begin(), open.end(), is_tie)));
+  const auto tie = std::find(ranks.begin(), ranks.end(), search.rank);
+  return search.Cut(value(tie - ranks.begin()));
 }
 
 // Zeroes the weights of what a cut does not keep. Returns the others' sum.
