@@ -122,6 +122,7 @@ GradientUse UseOf(Node* input, const Stops& stops,
 Gradients RunVjp(Node* node, Tensor gradient, const Stops& stops,
                  const PendingByNode& pending) {
   const Vjp vjp = std::exchange(node->vjp, Vjp());
+  node->use_hooks.clear();  // A value that was not computed: nobody needs it.
   NW_CHECK(vjp.defined()) << node->op
                           << ": Backward through a graph that was already used";
   if (!gradient.defined()) return Gradients(node->inputs.size());

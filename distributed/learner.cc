@@ -248,9 +248,10 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
                                      read, &lane_loss.tokens));
       lane_loss.interrupted = lane_loss.interrupted || scope.interrupted();
     }
-    // Not before: until here the host has not waited for a GPU.
-    for (const Tensor& loss : losses) lane_loss.nats += ToScalar<float>(loss);
     const trace::Span span("step", "reduce");
+    // Not before: until here the host has not waited for a GPU.
+    const ActivityScope activity("backward");
+    for (const Tensor& loss : losses) lane_loss.nats += ToScalar<float>(loss);
     reducer_->FinishLane(lane_loss);
   }
   const trace::Span span("step", "reduce");

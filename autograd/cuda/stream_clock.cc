@@ -42,8 +42,6 @@ struct StreamLog {
   std::string name;
   Device device;
   cudaStream_t stream;
-  cudaEvent_t origin;   // An event, and
-  int64_t origin_time;  // when it happened.
   std::vector<Kernel> kernels;
   int64_t innermost = -1;  // Of those that have not ended.
   int64_t dropped = 0;
@@ -54,7 +52,7 @@ class StreamClock : public trace::DeviceClock {
   void Clear() override {
     const std::lock_guard<std::mutex> lock(mutex_);
     logs_.clear();
-    used_events_ = 0;
+    for (auto& [device, events] : events_) events.used = 0;
     ++session_;
   }
 
@@ -66,7 +64,7 @@ class StreamClock : public trace::DeviceClock {
       return {};
     }
     const auto index = static_cast<int64_t>(log.kernels.size());
-    log.kernels.push_back({name, work, NextEvent(), NextEvent(),
+    log.kernels.push_back({name, work, NextEvent(log), NextEvent(log),
                            std::exchange(log.innermost, index), false});
     NW_CUDA_CHECK(cudaEventRecord(log.kernels.back().begin, log.stream));
     return {&log, index, session_};
@@ -86,8 +84,7 @@ class StreamClock : public trace::DeviceClock {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::vector<trace::ThreadTrace> traces;
     for (auto& [key, log] : logs_) {
-      StreamOf(log.device);  // Makes the device current.
-      NW_CUDA_CHECK(cudaStreamSynchronize(log.stream));
+      const std::vector<int64_t> begins = Begins(log);
       trace::ThreadTrace trace{
           .id = kFirstId + static_cast<int64_t>(traces.size()),
           .name = log.name,
@@ -99,10 +96,8 @@ class StreamClock : public trace::DeviceClock {
         if (!kernel.ended) continue;
         places[i] = trace.spans.size();
         const int64_t duration = Nanoseconds(kernel.begin, kernel.end);
-        trace.spans.push_back(
-            {"device", kernel.name,
-             log.origin_time + Nanoseconds(log.origin, kernel.begin), duration,
-             duration, kernel.work});
+        trace.spans.push_back({"device", kernel.name, begins[i], duration,
+                               duration, kernel.work});
         if (kernel.outer >= 0 && log.kernels[kernel.outer].ended) {
           trace.spans[places[kernel.outer]].self -= duration;
         }
@@ -113,10 +108,10 @@ class StreamClock : public trace::DeviceClock {
   }
 
  private:
-  // Above those of threads.
-  static constexpr int64_t kFirstId = int64_t{1} << 32;
-  // Of a stream: a hundred passes of a large model.
-  static constexpr size_t kMaxKernels = size_t{1} << 18;
+  // Above those of threads, within the 32 bits that viewers have for them.
+  static constexpr int64_t kFirstId = int64_t{1} << 30;
+  // Of a stream: hundreds of passes of a large model.
+  static constexpr size_t kMaxKernels = size_t{1} << 20;
 
   StreamLog& LogOf(Device device) {
     const cudaStream_t stream = StreamOf(device);
@@ -126,26 +121,44 @@ class StreamClock : public trace::DeviceClock {
     log.device = device;
     log.stream = stream;
     log.name = absl::StrCat("cuda:", device.index, " stream ", logs_.size());
-    log.origin = NextEvent();
-    NW_CUDA_CHECK(cudaEventRecord(log.origin, stream));
-    NW_CUDA_CHECK(cudaEventSynchronize(log.origin));
-    log.origin_time = Now();
     return log;
   }
 
-  // Events are kept for tracings to come.
-  cudaEvent_t NextEvent() {
-    if (used_events_ == events_.size()) {
-      NW_CUDA_CHECK(cudaEventCreate(&events_.emplace_back()));
+  // Events of a device, which is current, are kept for tracings to come.
+  struct Events {
+    std::vector<cudaEvent_t> all;
+    size_t used = 0;
+  };
+  cudaEvent_t NextEvent(const StreamLog& log) {
+    Events& events = events_[log.device.index];
+    if (events.used == events.all.size()) {
+      NW_CUDA_CHECK(cudaEventCreate(&events.all.emplace_back()));
     }
-    return events_[used_events_++];
+    return events.all[events.used++];
+  }
+
+  // When the kernels of a stream began, by the steady clock. Backwards from now
+  // and from one to the next: times between events are floats, too coarse for
+  // long ones. Not by an event at first, which had to be waited for.
+  std::vector<int64_t> Begins(const StreamLog& log) {
+    StreamOf(log.device);  // Makes the device current.
+    cudaEvent_t next = NextEvent(log);
+    NW_CUDA_CHECK(cudaEventRecord(next, log.stream));
+    NW_CUDA_CHECK(cudaEventSynchronize(next));
+    int64_t time = Now();
+    std::vector<int64_t> begins(log.kernels.size());
+    for (size_t i = begins.size(); i-- > 0;) {
+      time -= Nanoseconds(log.kernels[i].begin, next);
+      next = log.kernels[i].begin;
+      begins[i] = time;
+    }
+    return begins;
   }
 
   std::mutex mutex_;
   std::map<std::pair<int, cudaStream_t>, StreamLog> logs_;
-  std::vector<cudaEvent_t> events_;
-  size_t used_events_ = 0;
-  int64_t session_ = 0;  // Counts calls of Clear.
+  std::map<int, Events> events_;  // By device.
+  int64_t session_ = 0;           // Counts calls of Clear.
 };
 
 [[maybe_unused]] const bool registered =

@@ -116,10 +116,11 @@ NW_KERNEL(matmul, In a, bool ta, In b, bool tb, bool add, Out y);
 // x w' + bias + residual: x [R, C], w [N, C]; bias [N] and residual [R, N]
 // optional. Of bf16 x and w, y and residual are f32 or bf16, and so is bias.
 NW_KERNEL(linear, In x, In w, In bias, In residual, Out y);
-// pre = x w' + bias, y = gelu_tanh(pre); all of one dtype, but bias.
+// pre = x w' + bias, y = gelu_tanh(pre), perhaps before pre is rounded; all of
+// one dtype, but bias.
 NW_KERNEL(linear_gelu_tanh, In x, In w, In bias, Out pre, Out y);
 // Of linear, by weight and bias: dw = dy' x, or dw += with `add`; db, optional,
-// is the sum of dy's rows. Of bf16 dy and x, both may be f32.
+// is the sum of dy's rows. Of bf16 dy and x, dw and db may be f32.
 NW_KERNEL(linear_grad, In dy, In x, bool add, Out dw, Out db);
 // dpre = gelu_tanh_grad(pre, dy w): what comes through a linear after it.
 NW_KERNEL(linear_gelu_tanh_grad, In dy, In w, In pre, Out dpre);

@@ -1,8 +1,9 @@
-// How a token is drawn from scores, the same on all devices.
+// How a token is drawn from scores, on any device.
 //
 // Scores compare by rank, an integer; weights e^((score - best) / temperature)
 // are counted in units of 2^-40, so that a sum of them does not depend on its
-// order, nor a draw on the device.
+// order. Devices whose e^x differ in a last bit may differ by one unit: they
+// draw the same tokens, but for one in billions.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_SAMPLING_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_SAMPLING_H_
 

@@ -155,6 +155,8 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
   Tensor post = EmptyLike(pre);
   kernels::linear_gelu_tanh(rows, up.value(), ValueOrNone(up_bias), &pre,
                             &post);
+  CheckLinear(Variable(post.Reshape(x.shape().With(-1, up.dim(0)))), down,
+              down_bias, residual);
   const Shape shape = x.shape().With(-1, down.dim(0));
   Tensor y =
       Empty({rows.dim(0), down.dim(0)},
@@ -172,11 +174,11 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
        down_at, has_residual = residual.defined()](const Tensor& dy,
                                                    const Vjp::Uses& uses) {
         const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+        Tensor dpre = EmptyLike(pre);
+        kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
         Gradients of_down;
         AppendParameterGradients(dy_rows, post, down.shape(), down_bias,
                                  &uses[down_at], &of_down);
-        Tensor dpre = EmptyLike(pre);
-        kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
         Tensor dx =
             GradientProduct(uses[0], dpre, false, up, false, rows.shape());
         if (dx.defined()) dx = dx.Reshape(shape);

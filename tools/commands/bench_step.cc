@@ -67,6 +67,7 @@ struct Measured {
   double system_calls = 0;      // Of the allocator, per step.
   int64_t allocator_peak = 0;   // Bytes, since the start.
   std::vector<trace::SpanSum> spans;
+  int64_t dropped_spans = 0;  // More than a trace has room for.
   // Of this rank's exchanges with others, per step.
   double bytes_sent = 0;
   double exchange_seconds = 0;  // While they were under way.
@@ -127,6 +128,7 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
       static_cast<double>(stats.system_calls - calls_before) /
       static_cast<double>(options.steps);
   measured.spans = trace::Summarize();
+  measured.dropped_spans = trace::NumDropped();
   const auto steps = static_cast<double>(options.steps);
   measured.bytes_sent =
       static_cast<double>(BytesSent(groups) - sent_before) / steps;
@@ -327,6 +329,13 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
       Scaled(peak, "FLOP/s"), Scaled(bandwidth, "B/s"), table.Text(),
       Scaled(resident, "B"), Scaled(measured.allocator_peak, "B"),
       Scaled(predicted, "B"), measured.system_calls);
+  if (measured.dropped_spans > 0) {
+    absl::StrAppendFormat(&report.text,
+                          "%d spans had no room in the trace and are missing "
+                          "below; fewer --steps "
+                          "have\n",
+                          measured.dropped_spans);
+  }
   report.json = {
       {"parameters", learner->parameters().numel()},
       {"dtype", DTypeName(dtype)},

@@ -48,16 +48,20 @@ NW_DEVICE float LogSumExp(const T* x, int64_t n, bool aligned) {
   return all.largest + logf(all.sum);
 }
 
+// Of a block.
+constexpr int kMaxThreads = 1024;
+
 // Rows are long: larger blocks have fewer of them at work at once, which caches
 // hold until they are read again.
 Grid GridForLogits(int64_t rows, int64_t columns, int pack, Device device) {
-  return GridForRows(rows, columns / pack, device, 1024);
+  return GridForRows(rows, columns / pack, device, kMaxThreads);
 }
 
 template <typename T>
-__global__ void CrossEntropyKernel(int64_t rows, int64_t columns, bool aligned,
-                                   const T* logits, const int32_t* targets,
-                                   float* losses, float* lse) {
+__global__ void __launch_bounds__(kMaxThreads)
+    CrossEntropyKernel(int64_t rows, int64_t columns, bool aligned,
+                       const T* logits, const int32_t* targets, float* losses,
+                       float* lse) {
   ForEachRow(rows, [=](int64_t row) {
     const int32_t target = targets[row];
     NW_DEVICE_CHECK(target < columns, "cross_entropy: target", target);
@@ -123,10 +127,10 @@ void CrossEntropyGrad(In logits, In targets, In lse, In dlosses, Out dlogits) {
 
 // dlogits may be logits: each element is read and written by one thread.
 template <typename T>
-__global__ void CrossEntropyWithGradKernel(int64_t rows, int64_t columns,
-                                           bool aligned, const float* logits,
-                                           const int32_t* targets,
-                                           float* losses, T* dlogits) {
+__global__ void __launch_bounds__(kMaxThreads)
+    CrossEntropyWithGradKernel(int64_t rows, int64_t columns, bool aligned,
+                               const float* logits, const int32_t* targets,
+                               float* losses, T* dlogits) {
   ForEachRow(rows, [=](int64_t row) {
     const int32_t target = targets[row];
     NW_DEVICE_CHECK(target < columns, "cross_entropy: target", target);

@@ -80,7 +80,7 @@ void Check(cublasStatus_t status, const What& what) {
 // What becomes of p = op(a) op(b) + addend.
 enum class Epilogue {
   kPlain,     // y = p + bias, a vector [n] of y's dtype. Optional.
-  kGelu,      // aux = p + bias, y = gelu_tanh(aux). The bias is optional.
+  kGelu,      // aux = p + bias, y its gelu_tanh. The bias is optional.
   kGeluGrad,  // y = gelu_tanh_grad(aux, p).
   kBiasGrad,  // y = p, and bias [m], of y's dtype, the sum of a's columns.
 };
@@ -371,9 +371,11 @@ void Run(const Product& p) {
 bool RunFused(const Product& p) {
   const MatmulLayout layout = CheckedLayout(p);
   if (p.y->numel() == 0 || layout.depth == 0) return false;
-  // The library wants this of aux.
-  if (p.aux.defined() && layout.result.rows % 8 != 0) return false;
-  if (PerDevice<Multiplier>(p.y->device()).Multiply(p, layout)) return true;
+  // The library wants whole packs in aux's rows.
+  const bool aligned = !p.aux.defined() || layout.result.rows % 8 == 0;
+  if (aligned && PerDevice<Multiplier>(p.y->device()).Multiply(p, layout)) {
+    return true;
+  }
   static auto* const mutex = new std::mutex;
   static auto* const said = new std::set<std::string>;
   const std::lock_guard<std::mutex> lock(*mutex);

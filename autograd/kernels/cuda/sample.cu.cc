@@ -145,9 +145,10 @@ NW_DEVICE void SampleRow(const Row& row, const SampleParams& params,
   }
 }
 
-__global__ void SampleKernel(int64_t rows, int64_t columns, int64_t count,
-                             const float* logits, SampleParams params,
-                             uint64_t* weights, int32_t* ids) {
+__global__ void __launch_bounds__(kThreadsPerRow)
+    SampleKernel(int64_t rows, int64_t columns, int64_t count,
+                 const float* logits, SampleParams params, uint64_t* weights,
+                 int32_t* ids) {
   ForEachRow(rows, [=](int64_t row) {
     const PhiloxBlock words =
         RandomWords(params.key, static_cast<uint32_t>(row));
