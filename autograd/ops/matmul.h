@@ -24,7 +24,8 @@ Variable Linear(const Variable& x, const Variable& weight,
 
 // Linear(GeluTanh(Linear(x, up, up_bias)), down, down_bias, residual), with the
 // nonlinearity computed on the way in and out of the products where a device
-// can (in bf16 it may spare a rounding): x [.., C], up [F, C], down [C, F]. Biases and residual may be undefined.
+// can (in bf16 it may spare a rounding): x [.., C], up [F, C], down [C, F].
+// Biases and residual may be undefined.
 Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
                              const Variable& up_bias, const Variable& down,
                              const Variable& down_bias,
