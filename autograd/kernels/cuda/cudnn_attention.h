@@ -2,10 +2,11 @@
 // bits are the same each time. Thread-safe.
 //
 // cuDNN takes bf16, heads of a multiple of 8 elements (up to a limit of its own
-// for each GPU), all of the stored keys, no documents. The functions return an
-// error that says why when it cannot compute what is asked for, or is not there
-// (libcudnn.so.9 is loaded by the first call); outputs are then undefined. They
-// CHECK that work which cuDNN accepted can be queued.
+// for each GPU), all of the stored keys, and documents where there are as many
+// queries as keys. The functions return an error that says why when it cannot
+// compute what is asked for, or is not there (libcudnn.so.9 is loaded by the
+// first call); outputs are then undefined. They CHECK that work which cuDNN
+// accepted can be queued.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_CUDA_CUDNN_ATTENTION_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_CUDA_CUDNN_ATTENTION_H_
 
