@@ -1,8 +1,5 @@
 #include "layers/transformer.h"
 
-#include <numeric>
-#include <vector>
-
 #include "autograd/base/check.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/loss.h"
@@ -40,12 +37,7 @@ Variable Transformer::Embed(const Tensor& ids,
   const int64_t last = first + ids.dim(1);
   NW_CHECK_LE(last, config_.context_length()) << "tokens in context";
   Variable x = embed_.Forward(ids);
-  if (pos_embed_ != nullptr) {
-    std::vector<int32_t> positions(ids.dim(1));
-    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first));
-    x = Add(x,
-            pos_embed_->Forward(FromVector(positions, {ids.dim(1)}, device())));
-  }
+  if (pos_embed_ != nullptr) x = AddRows(x, pos_embed_->weight(), first);
   x = DropoutAt(context, "", "embed", x);
   return Visit(context, "", "embed", x);
 }

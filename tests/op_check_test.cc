@@ -101,6 +101,11 @@ const std::vector<Mistake>& Mistakes() {
        },
        R"(swiglu of f32\[2, 3\])"},
       {"DropoutOfAll", [] { Dropout(Of({2}), 1, {}); }, "dropout with p = 1"},
+      {"AddRowsBeyond",
+       [] {
+         AddRows(Of({2, 3, 2}), Of({4, 2}), 2);
+       },
+       R"(add_rows: f32\[2, 3, 2\] and rows from 2 of f32\[4, 2\])"},
       {"EmbeddingId",
        [] {
          Embedding(Of({4, 2}), Ids({3}, 4));

@@ -46,6 +46,27 @@ Variable Add(const Variable& a, const Variable& b) {
                 });
 }
 
+Variable AddRows(const Variable& x, const Variable& table, int64_t first) {
+  const Shape& shape = table.shape();
+  NW_CHECK(x.shape().rank() >= 2 && shape.rank() == 2 &&
+           x.dim(-1) == shape[1] && first >= 0 && first + x.dim(-2) <= shape[0])
+      << "add_rows: " << x.value() << " and rows from " << first << " of "
+      << table.value();
+  const int64_t last = first + x.dim(-2);
+  const Tensor rows = Cast(table.value().Rows(first, last), x.dtype());
+  return Record("add_rows", Apply(kernels::add, x.value(), rows), {x, table},
+                [shape, dtype = table.dtype(), first, last](
+                    const Tensor& dy, const Vjp::Uses& uses) {
+                  if (!uses[1].wanted) return Gradients{dy, Tensor()};
+                  const bool add = uses[1].sum.defined();
+                  const Tensor sum =
+                      add ? uses[1].sum : Zeros(shape, dy.dtype(), dy.device());
+                  Tensor rows = sum.Rows(first, last);
+                  kernels::accumulate(SumTo(dy, rows.shape()), &rows);
+                  return Gradients{dy, add ? Tensor() : Cast(sum, dtype)};
+                });
+}
+
 Variable Sub(const Variable& a, const Variable& b) {
   return Record("sub", Apply(kernels::sub, a.value(), b.value()), {a, b},
                 [sa = a.shape(), sb = b.shape()](const Tensor& dy) {

@@ -3,6 +3,8 @@
 #ifndef NEXTWORD_AUTOGRAD_OPS_ARITHMETIC_H_
 #define NEXTWORD_AUTOGRAD_OPS_ARITHMETIC_H_
 
+#include <cstdint>
+
 #include "autograd/variable.h"
 
 namespace nextword {
@@ -11,6 +13,11 @@ Variable Add(const Variable& a, const Variable& b);
 Variable Sub(const Variable& a, const Variable& b);
 Variable Mul(const Variable& a, const Variable& b);
 Variable Div(const Variable& a, const Variable& b);
+
+// x [.., T, C] plus rows [first, first + T) of `table` [V, C], as x's dtype:
+// learned positions, without a look-up. A row outside of the table is a CHECK
+// failure.
+Variable AddRows(const Variable& x, const Variable& table, int64_t first);
 
 // factor * x.
 Variable Scale(const Variable& x, double factor);
