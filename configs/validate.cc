@@ -244,6 +244,12 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
                 absl::StrCat("is ", config.threads(), ", wanted at most 1024"));
   }
   checks.AtLeast("steps", config.steps(), 1);
+  if (config.cuda_graph() && config.model().dropout() > 0) {
+    checks.Fail(
+        "cuda_graph",
+        absl::StrCat("is true, but model.dropout is ", config.model().dropout(),
+                     ", which a graph would repeat, wanted 0"));
+  }
   CheckModel(config.model(), &errors);
   CheckData(config, &errors);
   CheckBatch(config, &errors);

@@ -4,10 +4,13 @@
 
 namespace nextword {
 
-Batch::Batch(int64_t sequences, int64_t length, bool with_documents)
-    : inputs(Empty({sequences, length}, DType::kI32)),
-      targets(Empty({sequences, length}, DType::kI32)) {
-  if (with_documents) documents = Empty({sequences, length}, DType::kI32);
+Batch::Batch(int64_t sequences, int64_t length, bool with_documents,
+             Device device)
+    : inputs(Empty({sequences, length}, DType::kI32, device)),
+      targets(Empty({sequences, length}, DType::kI32, device)) {
+  if (with_documents) {
+    documents = Empty({sequences, length}, DType::kI32, device);
+  }
 }
 
 int32_t* Batch::Row(const Tensor& x, int64_t i) {

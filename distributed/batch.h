@@ -10,12 +10,13 @@
 
 namespace nextword {
 
-// On the CPU, i32 [sequences, length] each; `documents` is undefined without a
-// document mask. Negative targets are ignored.
+// I32 [sequences, length] each; `documents` is undefined without a document
+// mask. Negative targets are ignored.
 struct Batch {
-  Batch(int64_t sequences, int64_t length, bool with_documents);
+  Batch(int64_t sequences, int64_t length, bool with_documents,
+        Device device = Device::Cpu());
 
-  // Row `i` of each tensor; null for undefined documents.
+  // Row `i` of each tensor, on the CPU; null for undefined documents.
   int32_t* input_row(int64_t i) { return Row(inputs, i); }
   int32_t* target_row(int64_t i) { return Row(targets, i); }
   int32_t* document_row(int64_t i) { return Row(documents, i); }

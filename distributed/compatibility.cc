@@ -24,7 +24,7 @@ const std::set<std::string>& FreeModelFields() {
 // Where things are, and what computes.
 bool IsPlace(const std::string& field) {
   return field == "run_dir" || field == "device" || field == "threads" ||
-         absl::StartsWith(field, "data.") ||
+         field == "cuda_graph" || absl::StartsWith(field, "data.") ||
          absl::StartsWith(field, "distributed.");
 }
 

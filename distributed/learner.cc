@@ -154,6 +154,9 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
   if (sharding_ == PARAMETERS) {
     shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
                                              parameters_.get(), groups.shards);
+  } else if (config.cuda_graph()) {
+    repeated_ = std::make_unique<RepeatedBatch>(
+        device, [this](const Batch& batch) { return AddGradients(batch, 0); });
   }
 }
 
@@ -261,11 +264,18 @@ absl::StatusOr<LossSum> Learner::SumGradients(const BatchReader& read,
 Tensor Learner::AddMicroBatch(int64_t first_in_step, bool last,
                               const BatchReader& read, int64_t* tokens) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
-  const Variable loss = Forward(batch, first_in_step);
   *tokens += batch.CountTargets();
+  // Others can be sent gradients while the last backward pass goes on.
+  const bool sends = last && groups_.all->world_size() > 1;
+  if (repeated_ != nullptr && !sends) return repeated_->Run(batch);
+  if (last) reducer_->BeforeLastBackward();
+  return AddGradients(batch, first_in_step);
+}
+
+Tensor Learner::AddGradients(const Batch& batch, int64_t first_in_step) const {
+  const Variable loss = Forward(batch, first_in_step);
   const trace::Span span("step", "backward");
   const ActivityScope activity("backward");
-  if (last) reducer_->BeforeLastBackward();
   Backward(loss);
   return loss.value();
 }

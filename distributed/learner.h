@@ -21,6 +21,7 @@
 #include "distributed/collectives/rank_groups.h"
 #include "distributed/compute_dtype.h"
 #include "distributed/gradient_reducer.h"
+#include "distributed/repeated_batch.h"
 #include "distributed/sharded_tensors.h"
 #include "distributed/stop_agreement.h"
 #include "distributed/weight_shards.h"
@@ -110,6 +111,8 @@ class Learner {
   Tensor AddMicroBatch(int64_t first_in_step, bool last,
                        const BatchReader& read, int64_t* tokens);
   Batch ReadBatch(uint64_t first, const BatchReader& read) const;
+  // The same for a batch that was read.
+  Tensor AddGradients(const Batch& batch, int64_t first_in_step) const;
   Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
   absl::StatusOr<Tensor> Squares(const Tensor& flat, bool pieces) const;
@@ -127,7 +130,8 @@ class Learner {
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<WeightShards> shards_;  // Of PARAMETERS.
+  std::unique_ptr<WeightShards> shards_;     // Of PARAMETERS.
+  std::unique_ptr<RepeatedBatch> repeated_;  // With a CUDA graph.
 
   int64_t step_ = 0;
   uint64_t next_sequence_ = 0;

@@ -244,6 +244,7 @@ TEST(Validate, EachRuleAlone) {
       {"model { position: ROPE hidden_size: 36 }", "model.head_dim"},
       {"model { position: ROPE head_dim: 7 }", "model.head_dim"},
       {"model { layers: 0 }", "model.layers"},
+      {"cuda_graph: true model { dropout: 0.1 }", "cuda_graph"},
       {"model { num_heads: 0 }", "model.num_heads"},
       {"model { kv_heads: 24 }", "model.kv_heads"},
       {"model { sliding_window: -1 }", "model.sliding_window"},

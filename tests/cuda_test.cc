@@ -17,6 +17,7 @@
 #include "autograd/ops/reduction.h"
 #include "autograd/tensor/allocator.h"
 #include "autograd/tensor/memory_label.h"
+#include "autograd/tensor/repeated_work.h"
 #include "tests/op_table.h"
 #include "tests/testing.h"
 
@@ -123,6 +124,40 @@ TEST_F(CudaKernelTest, FillsAndConverts) {
     EXPECT_THAT(Cast(Copy(x), DType::kBF16), HasBitsOf(Cast(x, DType::kBF16)));
     EXPECT_THAT(Clone(Copy(x)), HasBitsOf(x));
   }
+}
+
+TEST_F(CudaKernelTest, RepeatsWhatItRecorded) {
+  const Tensor sum = Zeros({1001}, DType::kF32, Device::Cuda());
+  Tensor x = Zeros({1001}, DType::kF32, Device::Cuda());
+  int queued = 0;
+  RepeatedWork work(Device::Cuda(), [&] {
+    ++queued;
+    // Memory of its own, used twice.
+    Tensor doubled = EmptyLike(x);
+    kernels::scale(x, 2, &doubled);
+    doubled = Clone(doubled);
+    Tensor to = sum;
+    kernels::accumulate(doubled, &to);
+  });
+  std::vector<float> wanted(1001, 0);
+  for (int i = 1; i <= 5; ++i) {
+    kernels::fill(&x, i);
+    work.Run();
+    EXPECT_EQ(work.is_recorded(), i > 1);
+    for (float& value : wanted) value += 2.0f * static_cast<float>(i);
+    EXPECT_EQ(ToVector<float>(sum), wanted);
+  }
+  EXPECT_EQ(queued, 2);
+}
+
+TEST_F(CudaKernelTest, DoesNotRecordWhatTheHostBrings) {
+  RepeatedWork work(Device::Cuda(), [] {
+    FromVector(std::vector<float>{1, 2}, {2}, Device::Cuda());
+  });
+  work.Run();
+  // A forked child cannot use the GPU that its parent has used.
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(work.Run(), "bytes of the host in a recording");
 }
 
 TEST_F(CudaKernelTest, AccumulatesDoubles) {

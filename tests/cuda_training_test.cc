@@ -1,4 +1,5 @@
 // Training on a GPU, real or emulated, against training on the CPU.
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/status.h"
+#include "autograd/base/trace.h"
 #include "autograd/kernels/matmul_precision.h"
 #include "autograd/tensor/allocator.h"
 #include "distributed/device.h"
@@ -44,16 +46,22 @@ void ReadSequences(int32_t vocab_size, uint64_t first, Batch* batch) {
       batch->input_row(i)[t] = static_cast<int32_t>(id);
       id = (3 * id + 1) % vocab_size;
       batch->target_row(i)[t] = static_cast<int32_t>(id);
+      if (batch->documents.defined()) {
+        batch->document_row(i)[t] = static_cast<int32_t>((t + i) / 7);
+      }
     }
   }
 }
 
-std::unique_ptr<Learner> NewLearner(const ModelConfig& model,
-                                    DeviceKind device) {
-  const TrainConfig config = ConfigOf(model, device);
+std::unique_ptr<Learner> NewLearner(const TrainConfig& config) {
   auto learner = Learner::Create(config, config.model(), Alone());
   NW_CHECK_OK(learner.status());
   return *std::move(learner);
+}
+
+std::unique_ptr<Learner> NewLearner(const ModelConfig& model,
+                                    DeviceKind device) {
+  return NewLearner(ConfigOf(model, device));
 }
 
 // The losses of the next `steps` steps.
@@ -123,6 +131,63 @@ TEST_P(CudaTrainingTest, GoesOnOnTheOtherDevice) {
     for (int i = 0; i < 5; ++i)
       EXPECT_NEAR(got[i], wanted[i], 1e-4 * wanted[i]);
   }
+}
+
+// Counts how often the host walks through a backward pass.
+void CountPasses(const Learner& learner, int* passes) {
+  learner.parameters().entries()[0].variable.AddAccumulatedHook(
+      [passes] { ++*passes; });
+}
+
+TEST_P(CudaTrainingTest, AGraphDoesNotChangeTheBits) {
+  for (const auto& [recompute, dtype] :
+       {std::pair{ModelConfig::NONE, F32}, std::pair{ModelConfig::MLP, BF16},
+        std::pair{ModelConfig::BLOCK, BF16}}) {
+    TrainConfig config = ConfigOf(Model(), CUDA);
+    config.set_compute_dtype(dtype);
+    config.mutable_model()->set_recompute(recompute);
+    config.mutable_batch()->set_micro_batches(2);
+    config.mutable_data()->set_document_mask(true);
+    const auto plain = NewLearner(config);
+    config.set_cuda_graph(true);
+    const auto graph = NewLearner(config);
+    NW_CHECK_OK(plain->Initialize());
+    NW_CHECK_OK(graph->Initialize());
+    int passes = 0;
+    CountPasses(*graph, &passes);
+    EXPECT_EQ(Train(2, graph.get()), Train(2, plain.get()));
+    EXPECT_THAT(graph->parameters().values(),
+                HasBitsOf(plain->parameters().values()));
+    EXPECT_EQ(passes, 2);  // The first, and what was recorded.
+  }
+}
+
+// What follows a recording, such as an evaluation, goes on beside it.
+TEST_P(CudaTrainingTest, AGraphLeavesTheDeviceToOthers) {
+  TrainConfig config = ConfigOf(Model(), CUDA);
+  const auto plain = NewLearner(config);
+  config.set_cuda_graph(true);
+  const auto graph = NewLearner(config);
+  NW_CHECK_OK(plain->Initialize());
+  NW_CHECK_OK(graph->Initialize());
+  std::vector<double> losses;
+  for (int i = 0; i < 3; ++i) {
+    losses.push_back(Train(1, graph.get()).front());
+    const std::vector<double> others = Train(1, plain.get());
+    EXPECT_EQ(losses.back(), others.front());
+    EXPECT_EQ(graph->WeightNorm().value(), plain->WeightNorm().value());
+  }
+  trace::Start();
+  losses.push_back(Train(1, graph.get()).front());
+  trace::Stop();
+  EXPECT_EQ(losses.back(), Train(1, plain.get()).front());
+  const std::vector<trace::ThreadTrace> traces = trace::Collect();
+  EXPECT_TRUE(std::any_of(traces.begin(), traces.end(), [](const auto& thread) {
+    return std::any_of(
+        thread.spans.begin(), thread.spans.end(),
+        [](const auto& span) { return std::string(span.name) == "linear"; });
+  }));
+  EXPECT_EQ(Train(1, graph.get()), Train(1, plain.get()));
 }
 
 INSTANTIATE_TEST_SUITE_P(IsLlama, CudaTrainingTest, testing::Bool());

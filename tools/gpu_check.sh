@@ -145,6 +145,9 @@ if [ "$gpu" = yes ]; then
     same_bits gpu_check_gpu gpu_check_gpu2 40'
   check "  resumed, same bits" eval 'resume gpu_check_gpu gpu_check_gpu3 CUDA &&
     same_bits gpu_check_gpu gpu_check_gpu3 40'
+  check "  CUDA graph, same bits" eval 'train gpu_check_graph \
+    --set device=CUDA --set cuda_graph=true &&
+    same_bits gpu_check_gpu gpu_check_graph 40'
   check "  CPU's, resumed on the GPU" resume gpu_check_cpu gpu_check_mixed CUDA
   check "  GPU's, resumed on the CPU" resume gpu_check_gpu gpu_check_mixed2 CPU
   check "train, GPU, bf16" train gpu_check_bf16 --set device=CUDA \
@@ -157,10 +160,13 @@ if [ "$gpu" = yes ]; then
     --set data.cache_dir=runs/gpu_check_data --set run_dir=runs/gpu_check_two \
     --set device=CUDA
   check "  same bits as one" same_bits gpu_check_gpu gpu_check_two 40
-  check "GPT-2 124M, a step, bf16" ./nextword bench --what step --steps 10 \
-    --config configs/gpt2_124m.textproto --set device=CUDA \
-    --set compute_dtype=BF16 --set model.vocab_size=50304 \
-    --set batch.lanes=1 --set batch.micro_batches=1 --set batch.micro_batch=16
+  for graph in false true; do
+    check "GPT-2 124M, bf16, graph $graph" ./nextword bench --what step \
+      --steps 10 --config configs/gpt2_124m.textproto --set device=CUDA \
+      --set compute_dtype=BF16 --set model.vocab_size=50304 \
+      --set batch.lanes=1 --set batch.micro_batches=1 \
+      --set batch.micro_batch=16 --set "cuda_graph=$graph"
+  done
 else
   skip "training on a GPU" "no GPU"
 fi

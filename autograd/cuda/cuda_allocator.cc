@@ -64,8 +64,7 @@ void* CudaAllocator::Allocate(size_t bytes) {
   if (error == cudaErrorMemoryAllocation) {
     // What the pool keeps may be in pieces that are too small.
     cudaGetLastError();
-    NW_CUDA_CHECK(cudaStreamSynchronize(stream));
-    NW_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+    Trim();
     error = allocate();
   }
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -112,8 +111,13 @@ void CudaAllocator::Free(void* pointer, size_t bytes) {
 }
 
 void CudaAllocator::Upload(const void* host, void* to, size_t bytes) {
+  const cudaStream_t stream = StreamOf(device_);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  NW_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  NW_CHECK(status == cudaStreamCaptureStatusNone)
+      << "bytes of the host in a recording, which would repeat them";
   const std::lock_guard<std::mutex> lock(mutex_);
-  staging_.Upload(host, to, bytes, StreamOf(device_));
+  staging_.Upload(host, to, bytes, stream);
 }
 
 void CudaAllocator::Download(const void* from, void* host, size_t bytes) {
@@ -129,6 +133,12 @@ void CudaAllocator::Discard(void* pointer, size_t bytes) {
 
 void CudaAllocator::Synchronize() {
   NW_CUDA_CHECK(cudaStreamSynchronize(StreamOf(device_)));
+}
+
+void CudaAllocator::Trim() {
+  Synchronize();
+  NW_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+  NW_CUDA_CHECK(cudaDeviceGraphMemTrim(device_.index));
 }
 
 int64_t CudaAllocator::Capacity() const {

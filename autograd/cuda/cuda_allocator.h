@@ -34,6 +34,9 @@ class CudaAllocator : public Allocator {
   AllocatorStats stats() const override;
   void ResetPeak() override;
 
+  // Waits, then gives back to the driver what is not in use.
+  void Trim();
+
  private:
   explicit CudaAllocator(Device device);
 

@@ -4,14 +4,27 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <map>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cuda_runtime.h"
 
+// Work in order, and the memory that it allocates.
+struct EmulatedGraph {
+  std::vector<std::function<void()>> work;
+  std::vector<std::unique_ptr<char[]>> memory;
+  std::map<void*, size_t> live;  // While it is recorded.
+};
+
 namespace cuda_emulator {
 namespace {
+
+// What this thread records, or null.
+thread_local EmulatedGraph* recorded = nullptr;
 
 constexpr size_t kStackBytes = size_t{1} << 17;
 constexpr unsigned kWarp = 32;
@@ -28,6 +41,9 @@ struct Fiber {
   alignas(kMaxExchange) char given[2][kMaxExchange];
   unsigned exchanges = 0;
 };
+
+// Fills it with NaN, of f32, bf16 and f64.
+void Spoil(void* memory, size_t bytes) { std::memset(memory, 0xff, bytes); }
 
 std::vector<std::unique_ptr<Fiber>> fibers;
 unsigned num_fibers = 0;  // Of the block that runs.
@@ -115,10 +131,8 @@ void RunBlock(bool descending) {
   }
 }
 
-}  // namespace
-
-void Run(const dim3& grid, const dim3& block,
-         const std::function<void()>& body) {
+void RunNow(const dim3& grid, const dim3& block,
+            const std::function<void()>& body) {
   if (grid.x == 0 || block.x == 0 || block.x > 1024 || block.x % kWarp != 0 ||
       grid.x > 0x7fffffffu) {
     Fail("a launch of no, too many, or half a warp of threads");
@@ -138,6 +152,12 @@ void Run(const dim3& grid, const dim3& block,
   }
 }
 
+}  // namespace
+
+void Run(const dim3& grid, const dim3& block, std::function<void()> body) {
+  Do([grid, block, body = std::move(body)] { RunNow(grid, block, body); });
+}
+
 void Barrier() { Wait(State::kAtBarrier); }
 
 const void* Exchange(const void* value, size_t size, unsigned lane) {
@@ -152,6 +172,11 @@ const void* Exchange(const void* value, size_t size, unsigned lane) {
 
 void Trap() { Fail("trap"); }
 
+void Do(std::function<void()> work) {
+  if (recorded == nullptr) return work();
+  recorded->work.push_back(std::move(work));
+}
+
 }  // namespace cuda_emulator
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -160,16 +185,80 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
+  if (EmulatedGraph* const graph = cuda_emulator::recorded; graph != nullptr) {
+    graph->memory.push_back(std::make_unique<char[]>(bytes));
+    *pointer = graph->memory.back().get();
+    graph->live[*pointer] = bytes;
+    graph->work.push_back(
+        [p = *pointer, bytes] { cuda_emulator::Spoil(p, bytes); });
+    return cudaSuccess;
+  }
   // Under AddressSanitizer, malloc does not return null.
   constexpr size_t kMost = size_t{1} << 36;
   *pointer = bytes <= kMost ? std::malloc(bytes) : nullptr;
   if (*pointer == nullptr) return cudaErrorMemoryAllocation;
-  std::memset(*pointer, 0xff, bytes);  // NaN in f32, bf16 and f64.
+  cuda_emulator::Spoil(*pointer, bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) {
+  if (EmulatedGraph* const graph = cuda_emulator::recorded; graph != nullptr) {
+    const auto found = graph->live.find(pointer);
+    if (found == graph->live.end()) {
+      cuda_emulator::Fail("a recording frees memory that is not its own");
+    }
+    graph->work.push_back([pointer, bytes = found->second] {
+      cuda_emulator::Spoil(pointer, bytes);
+    });
+    graph->live.erase(found);
+    return cudaSuccess;
+  }
   std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  if (cuda_emulator::recorded != nullptr) {
+    cuda_emulator::Fail("a recording waits for the device");
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  cuda_emulator::recorded = new EmulatedGraph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t,
+                                  cudaStreamCaptureStatus* status) {
+  *status = cuda_emulator::recorded == nullptr ? cudaStreamCaptureStatusNone
+                                               : cudaStreamCaptureStatusActive;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(cuda_emulator::recorded, nullptr);
+  if (!(*graph)->live.empty()) {
+    cuda_emulator::Fail("a recording leaves memory that it allocated");
+  }
+  return cudaSuccess;
+}
+
+// The graph goes on as what is instantiated.
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned) {
+  *executable = graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  for (const auto& work : executable->work) work();
   return cudaSuccess;
 }
 

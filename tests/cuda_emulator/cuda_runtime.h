@@ -40,9 +40,12 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cuda_emulator {
 
+// Does it, or, while work is recorded, does it each time that the recording is
+// launched.
+void Do(std::function<void()> work);
+
 // Calls kernel() once for each thread of each block.
-void Run(const dim3& grid, const dim3& block,
-         const std::function<void()>& kernel);
+void Run(const dim3& grid, const dim3& block, std::function<void()> kernel);
 
 // Waits for all threads of the block. Ends the process when one has returned
 // instead.
@@ -164,7 +167,7 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = nullptr;
   return cudaSuccess;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t);
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new EmulatedEvent;
   return cudaSuccess;
@@ -182,7 +185,9 @@ inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from,
       std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return cudaSuccess;
 }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return cudaStreamSynchronize(nullptr);
+}
 
 inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
   *pool = nullptr;
@@ -207,13 +212,38 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned);
 
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes,
                                    cudaMemcpyKind, cudaStream_t) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
+  cuda_emulator::Do([=] {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  });
   return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes,
                                    cudaStream_t) {
-  if (bytes > 0) std::memset(to, value, bytes);
+  cuda_emulator::Do([=] {
+    if (bytes > 0) std::memset(to, value, bytes);
+  });
   return cudaSuccess;
 }
+
+// Graphs are recorded by one thread. Memory of a graph is its own, NaN from
+// each allocation on and again once it is freed. To wait while recording, to
+// free other memory, or to leave some, ends the process.
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+enum cudaStreamCaptureStatus {
+  cudaStreamCaptureStatusNone,
+  cudaStreamCaptureStatusActive
+};
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus*);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+inline cudaError_t cudaDeviceGraphMemTrim(int) { return cudaSuccess; }
 
 #endif  // NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_

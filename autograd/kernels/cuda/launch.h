@@ -58,7 +58,8 @@ void Launch(Device device, Grid grid, void (*kernel)(P...), A&&... args) {
   const dim3 blocks(static_cast<unsigned>(grid.blocks));
   const dim3 threads(static_cast<unsigned>(grid.threads));
 #ifdef NEXTWORD_CUDA_EMULATOR
-  cuda_emulator::Run(blocks, threads, [&] { std::apply(kernel, values); });
+  cuda_emulator::Run(blocks, threads,
+                     [kernel, values] { std::apply(kernel, values); });
   (void)stream;
 #else
   std::apply(

@@ -19,10 +19,12 @@ namespace {
 
 void Sort(const int32_t* ids, int n, int32_t* sorted, int32_t* positions,
           Device) {
-  std::iota(positions, positions + n, 0);
-  std::stable_sort(positions, positions + n,
-                   [=](int32_t a, int32_t b) { return ids[a] < ids[b]; });
-  for (int i = 0; i < n; ++i) sorted[i] = ids[positions[i]];
+  cuda_emulator::Do([=] {
+    std::iota(positions, positions + n, 0);
+    std::stable_sort(positions, positions + n,
+                     [=](int32_t a, int32_t b) { return ids[a] < ids[b]; });
+    for (int i = 0; i < n; ++i) sorted[i] = ids[positions[i]];
+  });
 }
 
 #else
