@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "configs/batch_config.h"
@@ -54,6 +55,29 @@ void CheckBatch(const TrainConfig& config, ConfigErrors* errors) {
   }
   if (fine && config.steps() > 0 && config.model().context_length() > 0) {
     CheckTokens(config, &checks);
+  }
+}
+
+// GPUs multiply packs of eight-bit floats.
+void CheckQuantized(const TrainConfig& config, FieldChecks* checks) {
+  constexpr int64_t kPack = 16;
+  // Sizes do not depend on the vocabulary's.
+  const absl::StatusOr<ModelConfig> model = ResolveModel(config.model(), 1);
+  if (config.compute_dtype() != FP8 || !model.ok()) return;
+  const int64_t head_dim = model->head_dim();
+  const std::pair<const char*, int64_t> sizes[] = {
+      {"model.hidden_size", model->hidden_size()},
+      {"model.mlp_size", model->mlp_size()},
+      {"model.num_heads times head_dim", model->num_heads() * head_dim},
+      {"model.kv_heads times head_dim", model->kv_heads() * head_dim},
+      {"batch.micro_batch times sequence_length",
+       int64_t{config.batch().micro_batch()} *
+           SequenceLength(config.batch(), *model)}};
+  for (const auto& [name, size] : sizes) {
+    if (size % kPack == 0) continue;
+    checks->Fail("compute_dtype",
+                 absl::StrCat("is FP8, but ", name, " is ", size,
+                              ", wanted a multiple of ", kPack));
   }
 }
 
@@ -251,6 +275,7 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
                      ", which a graph would repeat, wanted 0"));
   }
   CheckModel(config.model(), &errors);
+  CheckQuantized(config, &checks);
   CheckData(config, &errors);
   CheckBatch(config, &errors);
   CheckOptimizer(config.optimizer(), &errors);

@@ -8,9 +8,11 @@
 
 namespace nextword {
 
-// The dtype of matrices.
+// The dtype of matrices. FP8 rounds those of some products further.
 inline DType ComputeDTypeOf(const TrainConfig& config) {
-  return config.compute_dtype() == BF16 ? DType::kBF16 : DType::kF32;
+  const bool narrow =
+      config.compute_dtype() == BF16 || config.compute_dtype() == FP8;
+  return narrow ? DType::kBF16 : DType::kF32;
 }
 
 // Makes f32 products of this process, from now on, as exact as the config wants

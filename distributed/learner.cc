@@ -295,6 +295,7 @@ Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
   const ActivityScope activity("forward");
   layers::ForwardContext context;
   context.dropout = config_.model().dropout();
+  context.quantized = config_.compute_dtype() == FP8;
   context.random = {.seed = config_.seed(),
                     .step = static_cast<uint64_t>(step_),
                     .sample = static_cast<uint32_t>(first_in_step)};

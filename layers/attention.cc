@@ -59,7 +59,7 @@ Variable Attention::Forward(const Variable& x, const ForwardContext& context,
                             const std::string& prefix,
                             const Variable& residual) const {
   Variable qkv =
-      Reshape(qkv_.Forward(x),
+      Reshape(qkv_.Forward(x, context),
               {x.dim(0), x.dim(1), num_heads_ + 2 * kv_heads_, head_dim_});
   if (rotary_) {
     qkv = Rope(qkv, rope_theta_, context.first_position(),
@@ -71,7 +71,7 @@ Variable Attention::Forward(const Variable& x, const ForwardContext& context,
                    : SelfAttention(qkv, num_heads_, kv_heads_, mask);
   z = Visit(context, prefix, "z", z);
   z = Reshape(z, {x.dim(0), x.dim(1), num_heads_ * head_dim_});
-  return out_.Forward(z, residual);
+  return out_.Forward(z, context, residual);
 }
 
 }  // namespace nextword::layers

@@ -3,6 +3,7 @@
 #include "autograd/ops/layout.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/norm.h"
+#include "autograd/ops/quantized_linear.h"
 
 namespace nextword::layers {
 
@@ -11,8 +12,10 @@ Linear::Linear(int64_t in, int64_t out, bool bias, double init_std) {
   if (bias) bias_ = AddParameter("bias", {out}, Init::Constant(0));
 }
 
-Variable Linear::Forward(const Variable& x, const Variable& residual) const {
-  return nextword::Linear(x, weight_, bias_, residual);
+Variable Linear::Forward(const Variable& x, const ForwardContext& context,
+                         const Variable& residual) const {
+  return context.quantized ? QuantizedLinear(x, weight_, bias_, residual)
+                           : nextword::Linear(x, weight_, bias_, residual);
 }
 
 Embedding::Embedding(int64_t rows, int64_t size, double init_std) {

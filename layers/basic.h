@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "configs/train_config.pb.h"
+#include "layers/forward_context.h"
 #include "layers/module.h"
 
 namespace nextword::layers {
@@ -14,8 +15,8 @@ namespace nextword::layers {
 class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, bool bias, double init_std);
-  // With `residual` [.., out], their sum.
-  Variable Forward(const Variable& x,
+  // With `residual` [.., out], their sum. Products as the context has them.
+  Variable Forward(const Variable& x, const ForwardContext& context,
                    const Variable& residual = Variable()) const;
 
   // What x has to be: the weight's dtype.

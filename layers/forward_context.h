@@ -19,6 +19,8 @@ struct ForwardContext {
   // seed, step and the number of its first sequence within the step.
   double dropout = 0;
   RandomKey random = {};
+  // Training: the linear layers of the blocks multiply in eight bits.
+  bool quantized = false;
   // i32 [B, T]: attention stays among tokens of an equal number.
   Tensor documents = {};
   // Generation: attend to the cached tokens before these.

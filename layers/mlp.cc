@@ -42,14 +42,15 @@ Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
                       const Variable& residual) const {
   const bool opened = IsWanted(context, prefix, "mlp_pre") ||
                       IsWanted(context, prefix, "mlp_post");
-  if (activation_ == GELU_TANH && !opened) {
+  if (activation_ == GELU_TANH && !opened && !context.quantized) {
     return GeluTanhFeedForward(x, up_.weight(), up_.bias(), down_.weight(),
                                down_.bias(), residual);
   }
-  const Variable pre = Visit(context, prefix, "mlp_pre", up_.Forward(x));
+  const Variable pre =
+      Visit(context, prefix, "mlp_pre", up_.Forward(x, context));
   const Variable post =
       Visit(context, prefix, "mlp_post", Activate(activation_, pre));
-  return down_.Forward(post, residual);
+  return down_.Forward(post, context, residual);
 }
 
 }  // namespace nextword::layers

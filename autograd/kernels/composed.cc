@@ -18,4 +18,34 @@ void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre) {
   gelu_tanh_grad.AsPart(pre, dpost, dpre);
 }
 
+namespace {
+
+Tensor As(DType dtype, In x) {
+  if (x.dtype() == dtype) return x;
+  Tensor y = Empty(x.shape(), dtype, x.device());
+  copy.AsPart(x, &y);
+  return y;
+}
+
+}  // namespace
+
+// Eight-bit floats are bf16, too, and so are exact.
+void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
+                     Out y) {
+  Tensor sum = Empty(y->shape(), DType::kF32, y->device());
+  matmul.AsPart(As(DType::kBF16, a), false, As(DType::kBF16, b), true, false,
+                &sum);
+  const auto combine = [&sum](const auto& kernel, const Tensor& with) {
+    Tensor result = EmptyLike(sum);
+    kernel.AsPart(sum, with, &result);
+    sum = result;
+  };
+  Tensor scale = EmptyLike(scale_a);
+  mul.AsPart(scale_a, scale_b, &scale);
+  combine(mul, scale);
+  if (bias.defined()) combine(add, As(DType::kF32, bias));
+  if (addend.defined()) combine(add, As(DType::kF32, addend));
+  copy.AsPart(sum, y);
+}
+
 }  // namespace nextword::kernels::composed

@@ -9,6 +9,8 @@ namespace nextword::kernels::composed {
 void LinearGeluTanh(In x, In w, In bias, Out pre, Out y);
 void LinearGrad(In dy, In x, bool add, Out dw, Out db);
 void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre);
+void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
+                     Out y);
 
 }  // namespace nextword::kernels::composed
 

@@ -68,7 +68,7 @@ inline constexpr int64_t kSquaresChunk = 8192;
 
 // Values and copies.
 NW_KERNEL(fill, Out y, double value);
-NW_KERNEL(copy, In x, Out y);             // Converts between dtypes.
+NW_KERNEL(copy, In x, Out y);             // Converts; from eight bits, too.
 NW_KERNEL(scale, In x, double a, Out y);  // a x
 NW_KERNEL(accumulate, In x, Out y);       // y += x; dtypes may differ.
 // y += a x; a is one element of y's dtype, x's dtype may differ.
@@ -124,6 +124,16 @@ NW_KERNEL(linear_gelu_tanh, In x, In w, In bias, Out pre, Out y);
 NW_KERNEL(linear_grad, In dy, In x, bool add, Out dw, Out db);
 // dpre = gelu_tanh_grad(pre, dy w): what comes through a linear after it.
 NW_KERNEL(linear_gelu_tanh_grad, In dy, In w, In pre, Out dpre);
+
+// Eight-bit floats, e4m3 or e5m2. y = x / scale and, optional, yt its
+// transpose, of x [R, C]; assigns scale, f32 [1], so that the largest |x|
+// becomes the dtype's largest number; not finite where x is not.
+NW_KERNEL(quantize, In x, Out scale, Out y, Out yt);
+// y = scale_a scale_b a b' + bias + addend: a [R, C] and b [N, C] eight-bit, y
+// [R, N] f32 or bf16; bias [N] and addend, of y's dtype, optional. addend may
+// be y. On a GPU, R, C and N are multiples of 16.
+NW_KERNEL(matmul_quantized, In a, In scale_a, In b, In scale_b, In bias,
+          In addend, Out y);
 
 // Rows of w [V, C] by ids (i32) -> [ids.., C], of w's dtype or f32; dw += in
 // order of position.

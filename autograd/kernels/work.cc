@@ -50,6 +50,21 @@ Work LinearGeluTanhGradWork(In dy, In w, In pre, Out dpre) {
   return work;
 }
 
+// A pass for the largest, one to divide.
+Work QuantizeWork(In x, Out scale, Out y, Out yt) {
+  Work work = decltype(quantize)::PassOver(x, scale, y, yt);
+  work.bytes += Bytes(x);
+  return work;
+}
+
+Work MatmulQuantizedWork(In a, In scale_a, In b, In scale_b, In bias, In addend,
+                         Out y) {
+  Work work = decltype(matmul_quantized)::PassOver(a, scale_a, b, scale_b, bias,
+                                                   addend, y);
+  work.flops = 2 * Product(y->numel(), a.dim(-1));
+  return work;
+}
+
 // Pairs of a query and a key that it sees; documents are not looked at.
 double VisiblePairs(const Heads& q, const Heads& k, const AttentionMask& mask) {
   const int64_t queries = q.data.dim(1);
@@ -141,6 +156,8 @@ Work SgdWork(Out param, Out grad, Out momentum, Out copy,
     linear_gelu_tanh.RegisterWork(LinearGeluTanhWork) &&
     linear_grad.RegisterWork(LinearGradWork) &&
     linear_gelu_tanh_grad.RegisterWork(LinearGeluTanhGradWork) &&
+    quantize.RegisterWork(QuantizeWork) &&
+    matmul_quantized.RegisterWork(MatmulQuantizedWork) &&
     attention.RegisterWork(AttentionWork) &&
     attention_grad.RegisterWork(AttentionGradWork) &&
     embedding.RegisterWork(EmbeddingWork) &&

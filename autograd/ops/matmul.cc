@@ -2,6 +2,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/ops/linear_inputs.h"
 
 namespace nextword {
 namespace {
@@ -24,11 +25,6 @@ Tensor GradientProduct(const GradientUse& use, const Tensor& a, bool ta,
   return Tensor();
 }
 
-// All but the last dimension as rows.
-Tensor AsRows(const Tensor& x) {
-  return x.Reshape({x.shape().NumelBefore(-1), x.dim(-1)});
-}
-
 void CheckMatmul(const Tensor& a, const Tensor& b, bool transpose_b) {
   const bool ranks = a.shape().rank() >= 2 && b.shape().rank() >= 2;
   NW_CHECK(ranks && a.dtype() == b.dtype() &&
@@ -41,29 +37,6 @@ void CheckMatmul(const Tensor& a, const Tensor& b, bool transpose_b) {
     equal = a.dim(i) == b.dim(i);
   }
   NW_CHECK(equal) << "matmul: leading dimensions of " << a << " and " << b;
-}
-
-void CheckLinear(const Variable& x, const Variable& weight,
-                 const Variable& bias, const Variable& residual) {
-  NW_CHECK(weight.shape().rank() == 2 && x.shape().rank() >= 1 &&
-           x.dim(-1) == weight.dim(1) && x.dtype() == weight.dtype())
-      << "linear of " << x.value() << " with weight " << weight.value();
-  NW_CHECK(!bias.defined() || bias.shape() == Shape({weight.dim(0)}))
-      << "linear with weight " << weight.value() << " and bias "
-      << bias.value();
-  NW_CHECK(!residual.defined() ||
-           residual.shape() == x.shape().With(-1, weight.dim(0)))
-      << "linear of " << x.value() << " with weight " << weight.value()
-      << " and residual " << residual.value();
-}
-
-Tensor ValueOrNone(const Variable& x) {
-  return x.defined() ? x.value() : Tensor();
-}
-
-// A bias, to whoever gives it a gradient.
-std::optional<DType> DTypeOfBias(const Variable& bias) {
-  return bias.defined() ? std::optional(bias.dtype()) : std::nullopt;
 }
 
 // Appends the gradients of a linear's weight, of `shape`, and bias, whose uses
@@ -112,20 +85,12 @@ Variable Matmul(const Variable& a, const Variable& b, bool transpose_b) {
 
 Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
                 const Variable& residual, std::optional<DType> dtype) {
-  CheckLinear(x, weight, bias, residual);
-  const Shape shape = x.shape().With(-1, weight.dim(0));
-  const Tensor rows = AsRows(x.value());
-  Tensor y =
-      Empty({rows.dim(0), weight.dim(0)},
-            dtype.value_or(residual.defined() ? residual.dtype() : x.dtype()),
-            x.value().device());
-  std::vector<Variable> inputs = {x, weight};
-  if (bias.defined()) inputs.push_back(bias);
-  if (residual.defined()) inputs.push_back(residual);
+  const LinearInputs in(x, weight, bias, residual);
+  Tensor y = in.EmptyRows(dtype);
   const Variable result =
-      Record("linear", y.Reshape(shape), inputs,
-             [rows, shape = x.shape(), w = weight.value(),
-              bias = DTypeOfBias(bias), has_residual = residual.defined()](
+      Record("linear", y.Reshape(in.shape()), in.All(),
+             [rows = in.x(), shape = in.x_shape(), w = in.weight(),
+              bias = in.bias_dtype(), has_residual = in.has_residual()](
                  const Tensor& dy, const Vjp::Uses& uses) {
                const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
                Tensor dx = GradientProduct(uses[0], dy_rows, false, w, false,
@@ -137,10 +102,8 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
                if (has_residual) gradients.push_back(dy);
                return gradients;
              });
-  ComputeWhenRead(result, [=]() mutable {
-    kernels::linear(rows, weight.value(), ValueOrNone(bias),
-                    residual.defined() ? AsRows(residual.value()) : Tensor(),
-                    &y);
+  ComputeWhenRead(result, [in, y]() mutable {
+    kernels::linear(in.x(), in.weight(), in.bias(), in.residual(), &y);
   });
   return result;
 }
@@ -149,50 +112,44 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
                              const Variable& up_bias, const Variable& down,
                              const Variable& down_bias,
                              const Variable& residual) {
-  CheckLinear(x, up, up_bias, Variable());
-  const Tensor rows = AsRows(x.value());
-  Tensor pre = Empty({rows.dim(0), up.dim(0)}, x.dtype(), x.device());
+  const LinearInputs in(x, up, up_bias, Variable());
+  Tensor pre = in.EmptyRows();
   Tensor post = EmptyLike(pre);
-  kernels::linear_gelu_tanh(rows, up.value(), ValueOrNone(up_bias), &pre,
-                            &post);
-  CheckLinear(Variable(post.Reshape(x.shape().With(-1, up.dim(0)))), down,
-              down_bias, residual);
-  const Shape shape = x.shape().With(-1, down.dim(0));
-  Tensor y =
-      Empty({rows.dim(0), down.dim(0)},
-            residual.defined() ? residual.dtype() : x.dtype(), x.device());
-  std::vector<Variable> inputs = {x, up};
-  if (up_bias.defined()) inputs.push_back(up_bias);
+  kernels::linear_gelu_tanh(in.x(), in.weight(), in.bias(), &pre, &post);
+  const LinearInputs in_down(Variable(post.Reshape(in.shape())), down,
+                             down_bias, residual);
+  Tensor y = in_down.EmptyRows();
+  // All but post, which is made here.
+  std::vector<Variable> inputs = in.All();
   const size_t down_at = inputs.size();
-  inputs.push_back(down);
-  if (down_bias.defined()) inputs.push_back(down_bias);
-  if (residual.defined()) inputs.push_back(residual);
-  const Variable result = Record(
-      "gelu_tanh_feed_forward", y.Reshape(shape), inputs,
-      [rows, pre, post, shape = x.shape(), up = up.value(), down = down.value(),
-       up_bias = DTypeOfBias(up_bias), down_bias = DTypeOfBias(down_bias),
-       down_at, has_residual = residual.defined()](const Tensor& dy,
-                                                   const Vjp::Uses& uses) {
-        const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
-        Tensor dpre = EmptyLike(pre);
-        kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
-        Gradients of_down;
-        AppendParameterGradients(dy_rows, post, down.shape(), down_bias,
-                                 &uses[down_at], &of_down);
-        Tensor dx =
-            GradientProduct(uses[0], dpre, false, up, false, rows.shape());
-        if (dx.defined()) dx = dx.Reshape(shape);
-        Gradients gradients = {dx};
-        AppendParameterGradients(dpre, rows, up.shape(), up_bias, &uses[1],
-                                 &gradients);
-        for (Tensor& gradient : of_down) gradients.push_back(gradient);
-        if (has_residual) gradients.push_back(dy);
-        return gradients;
-      });
-  ComputeWhenRead(result, [=]() mutable {
-    kernels::linear(post, down.value(), ValueOrNone(down_bias),
-                    residual.defined() ? AsRows(residual.value()) : Tensor(),
-                    &y);
+  for (const Variable& input : in_down.All()) inputs.push_back(input);
+  inputs.erase(inputs.begin() + static_cast<int64_t>(down_at));
+  const Variable result =
+      Record("gelu_tanh_feed_forward", y.Reshape(in_down.shape()), inputs,
+             [rows = in.x(), pre, post, shape = in.x_shape(), up = in.weight(),
+              down = in_down.weight(), up_bias = in.bias_dtype(),
+              down_bias = in_down.bias_dtype(), down_at,
+              has_residual = in_down.has_residual()](const Tensor& dy,
+                                                     const Vjp::Uses& uses) {
+               const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+               Tensor dpre = EmptyLike(pre);
+               kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
+               Gradients of_down;
+               AppendParameterGradients(dy_rows, post, down.shape(), down_bias,
+                                        &uses[down_at], &of_down);
+               Tensor dx = GradientProduct(uses[0], dpre, false, up, false,
+                                           rows.shape());
+               if (dx.defined()) dx = dx.Reshape(shape);
+               Gradients gradients = {dx};
+               AppendParameterGradients(dpre, rows, up.shape(), up_bias,
+                                        &uses[1], &gradients);
+               for (Tensor& gradient : of_down) gradients.push_back(gradient);
+               if (has_residual) gradients.push_back(dy);
+               return gradients;
+             });
+  ComputeWhenRead(result, [in_down, y]() mutable {
+    kernels::linear(in_down.x(), in_down.weight(), in_down.bias(),
+                    in_down.residual(), &y);
   });
   return result;
 }

@@ -12,6 +12,10 @@ const char* DTypeName(DType dtype) {
       return "i32";
     case DType::kF64:
       return "f64";
+    case DType::kE4M3:
+      return "e4m3";
+    case DType::kE5M2:
+      return "e5m2";
   }
   return "invalid";
 }
@@ -22,6 +26,9 @@ std::ostream& operator<<(std::ostream& out, DType dtype) {
 
 size_t DTypeSize(DType dtype) {
   switch (dtype) {
+    case DType::kE4M3:
+    case DType::kE5M2:
+      return 1;
     case DType::kBF16:
       return 2;
     case DType::kF32:

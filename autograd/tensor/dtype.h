@@ -9,6 +9,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/host_device.h"
+#include "autograd/tensor/float8.h"
 
 namespace nextword {
 
@@ -16,10 +17,12 @@ enum class DType : uint8_t {
   kF32,
   kBF16,
   kI32,
-  kF64,  // CPU only; for gradient checks.
+  kF64,   // CPU only; for gradient checks.
+  kE4M3,  // See float8.h; for products.
+  kE5M2,
 };
 
-// "f32", "bf16", "i32" or "f64".
+// "f32", "bf16", "i32", "f64", "e4m3" or "e5m2".
 const char* DTypeName(DType dtype);
 std::ostream& operator<<(std::ostream& out, DType dtype);
 
@@ -58,6 +61,14 @@ struct DTypeOf<BFloat16> {
   static constexpr DType value = DType::kBF16;
 };
 template <>
+struct DTypeOf<FloatE4M3> {
+  static constexpr DType value = DType::kE4M3;
+};
+template <>
+struct DTypeOf<FloatE5M2> {
+  static constexpr DType value = DType::kE5M2;
+};
+template <>
 struct DTypeOf<int32_t> {
   static constexpr DType value = DType::kI32;
 };
@@ -66,14 +77,21 @@ struct DTypeOf<double> {
   static constexpr DType value = DType::kF64;
 };
 
-// The type that arithmetic on a stored type T uses: float for f32 and bf16,
-// double for f64.
+// The type that arithmetic on a stored type T uses: float, of f64 double.
 template <typename T>
 struct ComputeTypeOf {
   using type = T;
 };
 template <>
 struct ComputeTypeOf<BFloat16> {
+  using type = float;
+};
+template <>
+struct ComputeTypeOf<FloatE4M3> {
+  using type = float;
+};
+template <>
+struct ComputeTypeOf<FloatE5M2> {
   using type = float;
 };
 template <typename T>
@@ -93,6 +111,18 @@ void DispatchFloat(DType dtype, const char* what, const F& f) {
       NW_CHECK(false) << what << ": wants a floating-point dtype, got "
                       << dtype;
   }
+}
+
+// The same for the eight-bit floats.
+template <typename F>
+void DispatchFloat8(DType dtype, const char* what, const F& f) {
+  if (dtype == DType::kE4M3) return f(FloatE4M3{});
+  if (dtype == DType::kE5M2) return f(FloatE5M2{});
+  NW_CHECK(false) << what << ": wants e4m3 or e5m2, got " << dtype;
+}
+
+inline bool IsFloat8(DType dtype) {
+  return dtype == DType::kE4M3 || dtype == DType::kE5M2;
 }
 
 }  // namespace nextword

@@ -76,7 +76,8 @@ void Linear(In x, In w, In bias, In residual, Out y) {
     linear_gelu_tanh.Register(DeviceType::kCpu, composed::LinearGeluTanh) &&
     linear_grad.Register(DeviceType::kCpu, composed::LinearGrad) &&
     linear_gelu_tanh_grad.Register(DeviceType::kCpu,
-                                   composed::LinearGeluTanhGrad);
+                                   composed::LinearGeluTanhGrad) &&
+    matmul_quantized.Register(DeviceType::kCpu, composed::MatmulQuantized);
 
 }  // namespace
 }  // namespace nextword::kernels

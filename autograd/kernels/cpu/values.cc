@@ -43,7 +43,7 @@ void CopyBytes(In x, Out y) {
 
 void Copy(In x, Out y) {
   if (x.dtype() == y->dtype()) return CopyBytes(x, y);
-  DispatchFloat(x.dtype(), "copy", [&](auto from) {
+  const auto copy_from = [&](auto from) {
     DispatchFloat(y->dtype(), "copy", [&](auto to) {
       const auto* const px = x.data<decltype(from)>();
       auto* const py = y->data<decltype(to)>();
@@ -54,7 +54,9 @@ void Copy(In x, Out y) {
         }
       });
     });
-  });
+  };
+  if (IsFloat8(x.dtype())) return DispatchFloat8(x.dtype(), "copy", copy_from);
+  DispatchFloat(x.dtype(), "copy", copy_from);
 }
 
 template <typename T, typename U>

@@ -59,6 +59,7 @@ void Linear(In x, In w, In bias, In residual, Out y) {
     linear_grad.Register(DeviceType::kCuda, composed::LinearGrad) &&
     linear_gelu_tanh_grad.Register(DeviceType::kCuda,
                                    composed::LinearGeluTanhGrad) &&
+    matmul_quantized.Register(DeviceType::kCuda, composed::MatmulQuantized) &&
     attention.Register(DeviceType::kCuda, cuda::PlainAttention) &&
     attention_grad.Register(DeviceType::kCuda, cuda::PlainAttentionGrad);
 

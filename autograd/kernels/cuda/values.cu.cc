@@ -45,12 +45,14 @@ void Copy(In x, Out y) {
                                   StreamOf(y->device())));
     return;
   }
-  DispatchF32OrBf16(x.dtype(), "copy", [&](auto from) {
+  const auto copy_from = [&](auto from) {
     DispatchF32OrBf16(y->dtype(), "copy", [&](auto to) {
       Map(y->device(), x.numel(), Same(), y->data<decltype(to)>(),
           x.data<decltype(from)>());
     });
-  });
+  };
+  if (IsFloat8(x.dtype())) return DispatchFloat8(x.dtype(), "copy", copy_from);
+  DispatchF32OrBf16(x.dtype(), "copy", copy_from);
 }
 
 struct Plus {

@@ -1,0 +1,208 @@
+// Eight-bit floats, tensors rounded to them, and linear layers in them.
+#include "autograd/ops/quantized_linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "autograd/engine.h"
+#include "autograd/kernels/kernels.h"
+#include "autograd/ops/matmul.h"
+#include "tests/testing.h"
+
+namespace nextword {
+namespace {
+
+using Inputs = std::vector<Variable>;
+
+// All finite numbers of a type, in order of their bits, from 0 up.
+template <typename T>
+std::vector<float> NumbersOf() {
+  std::vector<float> numbers;
+  for (int bits = 0; bits < 128; ++bits) {
+    T x;
+    x.bits = static_cast<uint8_t>(bits);
+    if (std::isfinite(static_cast<float>(x))) {
+      numbers.push_back(static_cast<float>(x));
+    }
+  }
+  return numbers;
+}
+
+template <typename T>
+class Float8Test : public ::testing::Test {};
+using Float8Types = ::testing::Types<FloatE4M3, FloatE5M2>;
+TYPED_TEST_SUITE(Float8Test, Float8Types);
+
+TYPED_TEST(Float8Test, RoundsToTheNearestAndTiesToEven) {
+  const std::vector<float> numbers = NumbersOf<TypeParam>();
+  EXPECT_EQ(numbers.back(), TypeParam::kLargest);
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    for (const float sign : {1.0f, -1.0f}) {
+      const auto round = [sign](float x) {
+        return sign * static_cast<float>(TypeParam(sign * x));
+      };
+      EXPECT_EQ(round(numbers[i]), numbers[i]);
+      if (i + 1 == numbers.size()) continue;
+      const float middle = numbers[i] / 2 + numbers[i + 1] / 2;
+      EXPECT_EQ(round(middle), numbers[i % 2 == 0 ? i : i + 1]) << middle;
+      EXPECT_EQ(round(std::nextafter(middle, 0.0f)), numbers[i]);
+      EXPECT_EQ(round(std::nextafter(middle, 1e9f)), numbers[i + 1]);
+    }
+  }
+}
+
+TYPED_TEST(Float8Test, WhatIsTooLargeBecomesTheLargest) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float x : {TypeParam::kLargest * 1.01f, 1e30f, kInfinity}) {
+    EXPECT_EQ(static_cast<float>(TypeParam(x)), TypeParam::kLargest);
+    EXPECT_EQ(static_cast<float>(TypeParam(-x)), -TypeParam::kLargest);
+  }
+  EXPECT_TRUE(std::isnan(static_cast<float>(TypeParam(std::nanf("")))));
+  EXPECT_TRUE(std::isnan(static_cast<float>(TypeParam(-std::nanf("")))));
+  EXPECT_EQ(TypeParam(-0.0f).bits, 0x80);
+}
+
+TEST(Float8, NumbersOfTheSpecification) {
+  EXPECT_EQ(NumbersOf<FloatE4M3>().size(), 127u);  // All but NaN.
+  EXPECT_EQ(NumbersOf<FloatE4M3>()[1], std::ldexp(1.0f, -9));
+  EXPECT_EQ(NumbersOf<FloatE5M2>().size(), 124u);  // Infinity, three NaN.
+  EXPECT_EQ(NumbersOf<FloatE5M2>()[1], std::ldexp(1.0f, -16));
+  FloatE5M2 infinity;
+  infinity.bits = 0x7c;
+  EXPECT_TRUE(std::isinf(static_cast<float>(infinity)));
+}
+
+struct Quantized {
+  explicit Quantized(const Tensor& x, DType dtype = DType::kE4M3)
+      : values(Empty(x.shape(), dtype)),
+        transposed(Empty({x.dim(1), x.dim(0)}, dtype)),
+        scale(Empty({1}, DType::kF32)) {
+    kernels::quantize(x, &scale, &values, &transposed);
+  }
+
+  float factor() const { return *scale.data<float>(); }
+
+  // What it stands for.
+  Tensor AsF32() const {
+    Tensor wide = Cast(values, DType::kF32);
+    Tensor result = EmptyLike(wide);
+    kernels::scale(wide, factor(), &result);
+    return result;
+  }
+
+  Tensor values, transposed, scale;
+};
+
+TEST(QuantizeTest, TheLargestElementBecomesTheLargestNumber) {
+  for (const Shape& shape : {Shape({1, 1}), Shape({5, 7}), Shape({130, 65})}) {
+    for (const DType from : {DType::kF32, DType::kBF16}) {
+      const Tensor x = Cast(RandomNormal(shape, 1, DType::kF32), from);
+      const Quantized q(x);
+      const std::vector<float> elements = ToVector<float>(Cast(x, DType::kF32));
+      float largest = 0;
+      for (const float e : elements) largest = std::max(largest, std::abs(e));
+      EXPECT_EQ(q.factor(), largest / 448);
+      for (int64_t r = 0; r < shape[0]; ++r) {
+        for (int64_t c = 0; c < shape[1]; ++c) {
+          const FloatE4M3 got = q.values.data<FloatE4M3>()[r * shape[1] + c];
+          const FloatE4M3 wanted(elements[r * shape[1] + c] * (1 / q.factor()));
+          ASSERT_EQ(got.bits, wanted.bits);
+          ASSERT_EQ(q.transposed.data<FloatE4M3>()[c * shape[0] + r].bits,
+                    wanted.bits);
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantizeTest, ZerosNothingAndNoNumbers) {
+  const Quantized zeros(Zeros({3, 4}, DType::kF32));
+  EXPECT_GT(zeros.factor(), 0);
+  EXPECT_EQ(ToVector<float>(zeros.AsF32()), std::vector<float>(12, 0));
+  EXPECT_GT(Quantized(Zeros({0, 4}, DType::kF32)).factor(), 0);
+  for (const float bad : {std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    const Tensor x = Zeros({3, 4}, DType::kF32);
+    x.data<float>()[5] = bad;
+    const Quantized q(x, DType::kE5M2);
+    EXPECT_FALSE(std::isfinite(q.factor()));
+    EXPECT_TRUE(std::isnan(ToVector<float>(q.AsF32())[5]));
+  }
+}
+
+TEST(QuantizeTest, ProductsAreThoseOfTheRoundedMatrices) {
+  const Quantized a(RandomNormal({33, 40}, 1, DType::kF32), DType::kE5M2);
+  const Quantized b(RandomNormal({17, 40}, 2, DType::kF32));
+  const Tensor bias = RandomNormal({17}, 3, DType::kF32);
+  const Tensor addend = RandomNormal({33, 17}, 4, DType::kF32);
+  Tensor y = Clone(addend);
+  kernels::matmul_quantized(a.values, a.scale, b.values, b.scale, bias, y, &y);
+  Tensor wanted = EmptyLike(y);
+  kernels::linear(a.AsF32(), b.AsF32(), bias, addend, &wanted);
+  EXPECT_THAT(y, IsNear(wanted, 1e-6));
+}
+
+// Inputs x [2, 3, 24], weight [17, 24], bias, residual.
+std::vector<Tensor> LinearInputs(DType dtype) {
+  return {RandomNormal({2, 3, 24}, 1, dtype), RandomNormal({17, 24}, 2, dtype),
+          RandomNormal({17}, 3, dtype), RandomNormal({2, 3, 17}, 4, dtype)};
+}
+
+TEST(QuantizedLinearTest, IsLinearButForTheRounding) {
+  const Differentiated got = ForwardBackward(
+      [](const Inputs& in) {
+        return QuantizedLinear(in[0], in[1], in[2], in[3]);
+      },
+      LinearInputs(DType::kF32));
+  const Differentiated wanted = ForwardBackward(
+      [](const Inputs& in) { return Linear(in[0], in[1], in[2], in[3]); },
+      LinearInputs(DType::kF32));
+  // Three bits of fraction, two of gradients; sums of many roundings.
+  EXPECT_THAT(got.value, IsNear(wanted.value, 0.05));
+  EXPECT_THAT(got.value, Not(IsNear(wanted.value, 1e-3)));
+  EXPECT_THAT(got.gradients[0], IsNear(wanted.gradients[0], 0.15));
+  EXPECT_THAT(got.gradients[1], IsNear(wanted.gradients[1], 0.15));
+  EXPECT_THAT(got.gradients[2], IsNear(wanted.gradients[2], 1e-6));
+  EXPECT_THAT(got.gradients[3], HasBitsOf(wanted.gradients[3]));
+}
+
+TEST(QuantizedLinearTest, GradientsAreProductsOfWhatWasRounded) {
+  const Tensor x = RandomNormal({6, 24}, 1, DType::kF32);
+  const Tensor w = RandomNormal({17, 24}, 2, DType::kF32);
+  const Variable vx(x, true), vw(w, true);
+  const Variable y = QuantizedLinear(vx, vw);
+  const Tensor dy = RandomNormal({6, 17}, 3, DType::kF32);
+  Backward(y, dy);
+  const Tensor d = Quantized(dy, DType::kE5M2).AsF32();
+  const auto product = [](const Tensor& a, bool ta, const Tensor& b, bool tb,
+                          const Shape& shape) {
+    Tensor result = Empty(shape, DType::kF32);
+    kernels::matmul(a, ta, b, tb, false, &result);
+    return result;
+  };
+  const Tensor rounded_x = Quantized(x).AsF32(),
+               rounded_w = Quantized(w).AsF32();
+  EXPECT_THAT(
+      y.value(),
+      IsNear(product(rounded_x, false, rounded_w, true, {6, 17}), 1e-6));
+  EXPECT_THAT(vx.gradient(),
+              IsNear(product(d, false, rounded_w, false, {6, 24}), 1e-6));
+  EXPECT_THAT(vw.gradient(),
+              IsNear(product(d, true, rounded_x, false, {17, 24}), 1e-6));
+}
+
+TEST(QuantizedLinearTest, TakesBf16) {
+  const Differentiated got = ForwardBackward(
+      [](const Inputs& in) { return QuantizedLinear(in[0], in[1], in[2]); },
+      LinearInputs(DType::kBF16));
+  EXPECT_EQ(got.value.dtype(), DType::kBF16);
+  const Differentiated wanted = ForwardBackward(
+      [](const Inputs& in) { return Linear(in[0], in[1], in[2]); },
+      LinearInputs(DType::kBF16));
+  EXPECT_THAT(got.value, IsNear(wanted.value, 0.05));
+}
+
+}  // namespace
+}  // namespace nextword
