@@ -66,16 +66,20 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
                                             const ModelConfig& model,
                                             int world_size) {
   const int lanes = config.batch().lanes() / world_size;
+  // Also of a GPU that is not here, for those who plan for one.
+  const bool on_host =
+      config.device() != CUDA &&
+      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
   layers::TrainMemory memory = layers::EstimateTrainMemory(
       model, {.micro_batch = config.batch().micro_batch(),
               .sequence_length = SequenceLength(config.batch(), model),
               .moments = config.optimizer().kind() == SGD ? 1 : 2,
               .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
               .gradient_buffers = GradientReducer::Buffers(lanes),
-              .compute_dtype = ComputeDTypeOf(config)});
+              .compute_dtype = ComputeDTypeOf(config),
+              .quantized = config.compute_dtype() == FP8,
+              .on_gpu = !on_host});
   // The checkpoint's copy is in the host's memory, whatever trains.
-  const bool on_host =
-      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
   if (on_host && CopiesCheckpoints(config)) {
     memory.checkpoint =
         4 * layers::CountParameters(model).total() + memory.moments;

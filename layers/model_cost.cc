@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "autograd/base/check.h"
+#include "autograd/kernels/score_memory.h"
 #include "autograd/ops/loss.h"
 #include "layers/transformer.h"
 
@@ -24,8 +25,10 @@ double MeanKeys(const ModelConfig& model, int64_t length) {
 
 // Bytes per token of what a model computes: sums are at least f32.
 struct TokenBytes {
-  TokenBytes(const ModelConfig& m, DType dtype)
-      : compute(static_cast<int64_t>(DTypeSize(dtype))),
+  TokenBytes(const ModelConfig& m, const TrainShape& shape)
+      : quantized(shape.quantized),
+        compute(static_cast<int64_t>(DTypeSize(shape.compute_dtype))),
+        factor(quantized ? 1 : compute),
         sum(std::max<int64_t>(4, compute)),
         hidden(m.hidden_size()),
         heads(int64_t{m.num_heads()} * m.head_dim()),
@@ -36,14 +39,17 @@ struct TokenBytes {
 
   // What one block keeps for its backward pass: the residual stream twice;
   // both norms' results, qkv (before and after rotation), attention's result,
-  // and the feed-forward layer before and after its activation.
+  // in eight bits once more, and the feed-forward layer before and after its
+  // activation.
   int64_t SavedByBlock() const {
-    return sum * 2 * hidden +
-           compute * (2 * hidden + qkv * (rotary ? 2 : 1) + heads + pre + post);
+    return sum * 2 * hidden + compute * (qkv * (rotary ? 2 : 1) + heads + pre) +
+           factor * (2 * hidden + post + (quantized ? heads : 0));
   }
 
   // Of that what the feed-forward layer can compute again from the stream.
-  int64_t SavedByMlp() const { return compute * (hidden + pre + post); }
+  int64_t SavedByMlp() const {
+    return compute * pre + factor * (hidden + post);
+  }
 
   // What all blocks keep, with one, or its part, computed again.
   int64_t SavedByBlocks(const ModelConfig& model) const {
@@ -67,7 +73,9 @@ struct TokenBytes {
   // The embedding, the final norm's result, and its gradient by the loss.
   int64_t Ends() const { return sum * hidden + 2 * compute * hidden; }
 
-  int64_t compute, sum, hidden, heads, qkv, post, pre;
+  bool quantized;
+  int64_t compute, factor;  // Of an element; of a factor of a product.
+  int64_t sum, hidden, heads, qkv, post, pre;
   bool rotary;
 };
 
@@ -78,6 +86,17 @@ int64_t LossBytes(const ModelConfig& model, int64_t tokens, DType dtype) {
   const int64_t logits = LossChunkRows(tokens, vocab, kChunkLogits) * vocab;
   const int64_t bytes = dtype == DType::kBF16 ? 4 + 2 : 4;
   return logits * bytes + vocab * int64_t{model.hidden_size()} * 4;
+}
+
+// What libraries take on a GPU: a workspace for products, and attention's
+// scores where cuDNN computes it.
+int64_t GpuLibraryBytes(const ModelConfig& model, const TrainShape& shape) {
+  constexpr int64_t kProducts = int64_t{32} << 20;
+  if (shape.compute_dtype != DType::kBF16) return kProducts;
+  return kProducts +
+         kernels::ScoreMemory::Of(shape.micro_batch, model.num_heads(),
+                                  shape.sequence_length, shape.sequence_length)
+             .bytes;
 }
 
 }  // namespace
@@ -143,7 +162,7 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   constexpr int64_t kProducts = int64_t{46} << 20;
   const ParameterCount count = CountParameters(model);
   const int64_t tokens = shape.micro_batch * shape.sequence_length;
-  const TokenBytes bytes(model, shape.compute_dtype);
+  const TokenBytes bytes(model, shape);
   // Never needed at once, but the allocator keeps the memory of each: blocks of
   // one size do not serve for another.
   const int64_t passing = LossBytes(model, tokens, shape.compute_dtype) +
@@ -153,10 +172,16 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;
   memory.gradients = count.total() * kBytes * shape.gradient_buffers;
   const int64_t hidden = count.attention + count.feed_forward;
+  // For the backward pass, matrices are kept as it will need them.
+  if (shape.quantized) memory.weights += hidden;
   memory.moments = kBytes * ((count.total() - hidden) * shape.moments +
                              hidden * shape.hidden_moments);
   memory.activations =
       tokens * (bytes.SavedByBlocks(model) + bytes.Ends()) + passing;
+  if (shape.on_gpu) {
+    memory.program = GpuLibraryBytes(model, shape);
+    return memory;
+  }
   memory.program = kProgram;
   if (__builtin_cpu_supports("avx512bw")) memory.program += kProducts;
   return memory;

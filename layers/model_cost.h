@@ -42,6 +42,8 @@ struct TrainShape {
   int hidden_moments;    // and per element of the blocks' matrices.
   int gradient_buffers;  // That the sum over lanes needs.
   DType compute_dtype;
+  bool quantized = false;  // Linear layers multiply in eight bits.
+  bool on_gpu = false;
 };
 
 // Bytes of one training step at its peak.
@@ -50,7 +52,8 @@ struct TrainMemory {
   int64_t gradients = 0;
   int64_t moments = 0;
   int64_t activations = 0;  // What backward needs, and a chunk of logits.
-  int64_t program = 0;      // The process itself, its libraries' buffers.
+  // The process itself, its libraries' buffers; of a GPU, the latter.
+  int64_t program = 0;
   int64_t checkpoint = 0;  // Of which a copy is written while training goes on.
 
   int64_t total() const {

@@ -118,6 +118,20 @@ TEST_P(CudaTrainingTest, LossesAreThoseOfTheCpu) {
   }
 }
 
+TEST_P(CudaTrainingTest, LossesInEightBitsAreNearThoseOfTheCpu) {
+  std::vector<double> losses[2];
+  for (const DeviceKind device : {CPU, CUDA}) {
+    TrainConfig config = ConfigOf(Model(), device);
+    config.set_compute_dtype(FP8);
+    const auto learner = NewLearner(config);
+    NW_CHECK_OK(learner->Initialize());
+    losses[device == CUDA] = Train(10, learner.get());
+  }
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_NEAR(losses[1][i], losses[0][i], 2e-2 * losses[0][i]);
+  }
+}
+
 TEST_P(CudaTrainingTest, GoesOnOnTheOtherDevice) {
   for (const auto& [first, second] :
        {std::pair{CPU, CUDA}, std::pair{CUDA, CPU}}) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,20 +76,23 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
              "B"));
 }
 
+// `device` is undefined where the config's is not here: then nothing is
+// measured.
 void PrintCompute(const TrainConfig& config, const ModelConfig& model,
-                  Device device) {
+                  std::optional<Device> device) {
   const double per_token =
       layers::TrainFlopsPerToken(model, SequenceLength(config.batch(), model));
   const double tokens = static_cast<double>(config.steps()) *
                         TokensPerStep(config.batch(), model);
-  SetMatmulPrecision(config);
-  const double peak = MeasureMatmulPeak(ComputeDTypeOf(config), device, 0.3);
   std::printf("Compute\n");
   Row("FLOPs per token", Scaled(per_token, "FLOP"));
   Row("tokens per step", WithCommas(TokensPerStep(config.batch(), model)));
   Row("tokens of the run",
       WithCommas(config.steps() * TokensPerStep(config.batch(), model)));
   Row("FLOPs of the run", Scaled(per_token * tokens, "FLOP"));
+  if (!device.has_value()) return Row("matmul peak", "no GPU here to measure");
+  SetMatmulPrecision(config);
+  const double peak = MeasureMatmulPeak(ComputeDTypeOf(config), *device, 0.3);
   const std::string where = device == Device::Cpu()
                                 ? absl::StrFormat("%d threads", NumThreads())
                                 : "GPU";
@@ -152,8 +156,10 @@ absl::Status Check(const Options& options) {
   NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));
-  NW_ASSIGN_OR_RETURN(const Device device, DeviceOf(config.device()));
-  NW_RETURN_IF_ERROR(CheckKernelsFor(model, device));
+  const absl::StatusOr<Device> here = DeviceOf(config.device());
+  const std::optional<Device> device =
+      here.ok() ? std::optional(*here) : std::nullopt;
+  NW_RETURN_IF_ERROR(CheckKernelsFor(model, device.value_or(Device::Cuda())));
   PrintParameters(layers::CountParameters(model));
   PrintMemory(config, model, options.ranks);
   PrintCompute(config, model, device);

@@ -2,7 +2,6 @@
 
 #include <cudnn.h>
 
-#include <algorithm>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -15,6 +14,7 @@
 #include "autograd/cuda/dynamic_library.h"
 #include "autograd/cuda/per_device.h"
 #include "autograd/kernels/cuda/cudnn_plan.h"
+#include "autograd/kernels/score_memory.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -146,12 +146,6 @@ absl::Status CheckSupported(const Heads& q, const Heads& k, const Heads& v,
   return absl::OkStatus();
 }
 
-// Scores of a sequence are kept in bf16, in whole blocks.
-int64_t ScoreBytes(const CudnnProblem& p) {
-  const auto round_up = [](int64_t n) { return (n + 127) / 128 * 128; };
-  return 2 * p.heads * round_up(p.queries) * round_up(p.keys);
-}
-
 }  // namespace
 
 absl::Status CudnnAttention(const Heads& q, const Heads& k, const Heads& v,
@@ -167,12 +161,10 @@ absl::Status CudnnAttentionGrad(const Heads& q, const Heads& k, const Heads& v,
                                 In y, In lse, In dy, double scale,
                                 const AttentionMask& mask, const Heads& dq,
                                 const Heads& dk, const Heads& dv) {
-  constexpr int64_t kMaxScoreBytes = int64_t{1} << 30;
+  NW_RETURN_IF_ERROR(CheckSupported(q, k, v, mask));
   const int64_t batch = q.data.dim(0);
-  const int64_t bytes = ScoreBytes(CudnnProblem(q, k, v, scale, mask));
   const int64_t at_once =
-      std::clamp<int64_t>(kMaxScoreBytes / std::max<int64_t>(bytes, 1), 1,
-                          std::max<int64_t>(batch, 1));
+      ScoreMemory::Of(batch, q.count, q.data.dim(1), k.data.dim(1)).sequences;
   const int64_t passes = (batch + at_once - 1) / at_once;
   for (int64_t pass = 0; pass < passes; ++pass) {
     const int64_t begin = pass * batch / passes;

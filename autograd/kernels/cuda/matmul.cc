@@ -1,6 +1,6 @@
 // Matrix products through cuBLASLt, with what comes before or after them, where
 // it has an epilogue for that: bias and residual, GELU and its gradient, the
-// gradient of a bias.
+// gradient of a bias; the scales of eight-bit floats.
 //
 // The same bits each time: the library is asked once per problem, with a fixed
 // workspace, for an algorithm that adds up in a fixed order. Of several parts
@@ -96,6 +96,8 @@ struct Product {
   Out y;
   Epilogue epilogue = Epilogue::kPlain;
   Tensor aux = {};  // Of y's shape and dtype.
+  Tensor scale_a = {},
+         scale_b = {};  // Of eight-bit a and b, which they multiply.
 };
 
 std::ostream& operator<<(std::ostream& out, const Product& p) {
@@ -122,7 +124,7 @@ In AddendOrResult(const Product& p) {
 struct Problem {
   Problem(const Product& p, const MatmulLayout& layout)
       : layout(layout),
-        inputs(p.a.dtype()),
+        inputs{p.b.dtype(), p.a.dtype()},
         result(p.y->dtype()),
         tf32(p.a.dtype() == DType::kF32 && AllowTf32()),
         bias(p.bias.defined()),
@@ -133,8 +135,11 @@ struct Problem {
 
   auto operator<=>(const Problem&) const = default;
 
+  bool quantized() const { return IsFloat8(inputs[0]); }
+
   MatmulLayout layout;
-  DType inputs, result;
+  std::array<DType, 2> inputs;  // The library's A, B.
+  DType result;
   bool tf32, bias;
   Epilogue epilogue;
   std::array<uint32_t, 6> alignments;  // The library's A, B, C, D; bias, aux.
@@ -149,7 +154,16 @@ struct Plan {
 };
 
 cudaDataType_t DataType(DType dtype) {
-  return dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
+  switch (dtype) {
+    case DType::kBF16:
+      return CUDA_R_16BF;
+    case DType::kE4M3:
+      return CUDA_R_8F_E4M3;
+    case DType::kE5M2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
 }
 
 // The products of one device.
@@ -195,17 +209,17 @@ void Set(cublasLtMatmulDesc_t operation,
         product);
 }
 
-// Those of the epilogue.
+// Those besides the matrices.
 void SetPointers(const Plan& plan, const Product& product) {
-  if (product.bias.defined()) {
-    const void* const bias = product.bias.raw_data();
-    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias, product);
-  }
-  if (product.aux.defined()) {
-    const void* const aux = product.aux.raw_data();
-    Set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux,
-        product);
-  }
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, In x) {
+    if (!x.defined()) return;
+    const void* const pointer = x.raw_data();
+    Set(plan.operation, attribute, pointer, product);
+  };
+  set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias);
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, product.aux);
+  set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, product.scale_b);
+  set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, product.scale_a);
 }
 
 cublasLtEpilogue_t EpilogueOf(const Problem& problem) {
@@ -243,6 +257,10 @@ cublasLtMatmulDesc_t MakeOperation(const Product& product,
   if (product.aux.defined()) {
     Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
         problem.layout.result.rows, product);
+  }
+  if (problem.quantized() && problem.bias) {
+    Set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+        static_cast<int32_t>(DataType(product.bias.dtype())), product);
   }
   return operation;
 }
@@ -292,7 +310,9 @@ std::optional<cublasLtMatmulAlgo_t> Multiplier::Choose(const Product& product,
   Check(lt_.cublasLtMatmulPreferenceDestroy(preference), product);
   const bool found = status == CUBLAS_STATUS_SUCCESS && count == 1 &&
                      chosen.state == CUBLAS_STATUS_SUCCESS;
-  if (!found && problem.epilogue != Epilogue::kPlain) return std::nullopt;
+  const bool has_another_way =
+      problem.epilogue != Epilogue::kPlain || problem.quantized();
+  if (!found && has_another_way) return std::nullopt;
   Check(status, product);
   NW_CHECK_EQ(count, 1) << product << ": cuBLASLt has no algorithm";
   Check(chosen.state, product);
@@ -308,8 +328,8 @@ const Plan& Multiplier::PlanFor(const Product& product,
     return MakeLayout(matrix, layout.batch, dtype, product);
   };
   Plan plan{.operation = MakeOperation(product, problem),
-            .first = make(layout.first, problem.inputs),
-            .second = make(layout.second, problem.inputs),
+            .first = make(layout.first, problem.inputs[0]),
+            .second = make(layout.second, problem.inputs[1]),
             .result = make(layout.result, problem.result),
             .algorithm = {}};
   // The choice heeds the alignment of these, which it takes from the addresses.
@@ -350,8 +370,11 @@ void AddAddends(const Product& p) {
 
 MatmulLayout CheckedLayout(const Product& p) {
   const DType in = p.a.dtype(), out = p.y->dtype();
-  NW_CHECK((in == DType::kF32 || in == DType::kBF16) && p.b.dtype() == in &&
-           (out == in || out == DType::kF32))
+  const bool quantized = IsFloat8(in) && IsFloat8(p.b.dtype()) &&
+                         (out == DType::kF32 || out == DType::kBF16);
+  NW_CHECK(quantized ||
+           ((in == DType::kF32 || in == DType::kBF16) && p.b.dtype() == in &&
+            (out == in || out == DType::kF32)))
       << p << " on a GPU";
   NW_CHECK(p.b.device() == p.a.device() && p.y->device() == p.a.device())
       << p << ", on " << p.a.device() << ", " << p.b.device() << " and "
@@ -433,12 +456,23 @@ void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre) {
   }
 }
 
+// The library takes a bias in bf16 only, and both matrices by rows.
+void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
+                     Out y) {
+  const Tensor narrow = bias.defined() ? Cast(bias, DType::kBF16) : Tensor();
+  if (!RunFused({"matmul_quantized", a, false, b, true, narrow, addend, y,
+                 Epilogue::kPlain, Tensor(), scale_a, scale_b})) {
+    composed::MatmulQuantized(a, scale_a, b, scale_b, bias, addend, y);
+  }
+}
+
 [[maybe_unused]] const bool registered =
     matmul.Register(DeviceType::kCuda, Matmul) &&
     linear.Register(DeviceType::kCuda, Linear) &&
     linear_gelu_tanh.Register(DeviceType::kCuda, LinearGeluTanh) &&
     linear_grad.Register(DeviceType::kCuda, LinearGrad) &&
     linear_gelu_tanh_grad.Register(DeviceType::kCuda, LinearGeluTanhGrad) &&
+    matmul_quantized.Register(DeviceType::kCuda, MatmulQuantized) &&
     RegisterDeviceCheck(DeviceType::kCuda,
                         [](int /*index*/) { return Load().status(); });
 
