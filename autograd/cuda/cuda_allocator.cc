@@ -117,11 +117,16 @@ void CudaAllocator::Upload(const void* host, void* to, size_t bytes) {
   NW_CHECK(status == cudaStreamCaptureStatusNone)
       << "bytes of the host in a recording, which would repeat them";
   const std::lock_guard<std::mutex> lock(mutex_);
-  staging_.Upload(host, to, bytes, stream);
+  uploads_.Upload(host, to, bytes, stream);
 }
 
 void CudaAllocator::Download(const void* from, void* host, size_t bytes) {
   const cudaStream_t stream = StreamOf(device_);
+  // The driver's own way is slower for much, from memory that is not pinned.
+  if (bytes > Staging::kBytes) {
+    const std::lock_guard<std::mutex> lock(download_mutex_);
+    return downloads_.Download(from, host, bytes, stream);
+  }
   NW_CUDA_CHECK(
       cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream));
   Synchronize();

@@ -53,7 +53,9 @@ class CudaAllocator : public Allocator {
   mutable std::mutex mutex_;
   AllocatorStats stats_;
   std::unordered_map<void*, Block> blocks_;  // In use.
-  Staging staging_;
+  Staging uploads_;
+  std::mutex download_mutex_;
+  Staging downloads_;
 };
 
 }  // namespace nextword

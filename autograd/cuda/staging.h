@@ -1,4 +1,5 @@
-// Pinned host memory through which bytes reach a GPU while the host goes on.
+// Pinned host memory through which bytes reach a GPU while the host goes on, or
+// leave it as fast as they can.
 #ifndef NEXTWORD_AUTOGRAD_CUDA_STAGING_H_
 #define NEXTWORD_AUTOGRAD_CUDA_STAGING_H_
 
@@ -21,12 +22,17 @@ class Staging {
   // device memory at `to`.
   void Upload(const void* host, void* to, size_t bytes, cudaStream_t stream);
 
- private:
+  // The other way; returns when all bytes are there.
+  void Download(const void* from, void* host, size_t bytes,
+                cudaStream_t stream);
+
+  // Of a buffer.
   static constexpr size_t kBytes = size_t{1} << 20;
 
+ private:
   struct Buffer {
     char* data = nullptr;
-    cudaEvent_t free = nullptr;  // When its last copy is done.
+    cudaEvent_t done = nullptr;  // Its last copy.
   };
 
   // The next buffer, once it is free.
