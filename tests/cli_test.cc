@@ -122,6 +122,19 @@ TEST_F(CliTest, RefusesADeviceThatIsNotHere) {
                 {"--device is tpu, wanted AUTO, CPU or CUDA"});
 }
 
+TEST_F(CliTest, ChecksAConfigForAGpuThatIsNotHere) {
+  if (Nextword({"version"}).output.find("cuda:0") != std::string::npos) {
+    GTEST_SKIP() << "there is a GPU";
+  }
+  const Outcome outcome =
+      Nextword({"check", "--config", "configs/gpt2_124m.textproto", "--set",
+                "device=CUDA", "--set", "compute_dtype=BF16"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  // Products' workspace and the scores of the micro-batch's 16 sequences.
+  EXPECT_THAT(outcome.output, HasSubstr("436.21 MB"));
+  EXPECT_THAT(outcome.output, HasSubstr("no GPU here to measure"));
+}
+
 TEST_F(CliTest, RefusesBadText) {
   ExpectRefusal(Train({"data.source=" + Path("none.txt")}), {"none.txt"});
   ExpectRefusal(Train({"data.source=" + Path("*.nothing")}), {"*.nothing"});

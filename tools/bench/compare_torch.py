@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Whole training steps on the CPU: nextword beside PyTorch.
+"""Whole training steps, on the CPU or on a GPU: nextword beside PyTorch.
 
 Runs the same model, batch, dtype and threads in nextword and in PyTorch, eager
 and compiled, in turns, so that all see the same machine:
 
   bazel build //tools:nextword
   tools/bench/compare_torch.py --case gpt2_4x64 --dtype f32 --threads 2
+  tools/bench/compare_torch.py --device cuda --dtype bf16 --python python3
 
 A step is forward, backward, clipping by the global norm and AdamW, on random
 ids. The PyTorch side is what a good user writes: fused attention, fused AdamW,
@@ -13,7 +14,8 @@ autocast for bf16, torch.compile. Building and compiling the model are outside
 the times. The first use makes a virtual environment with PyTorch.
 
 Prints the medians of step times as tokens per second, the ratio of medians, and
-the peak memory of each side. Fails when the sides differ in their number of
+the peak memory of each side: the process's resident memory, on a GPU that of
+tensors. Fails when the sides differ in their number of
 parameters or do not start at the loss of a guess, ln(vocabulary).
 """
 
@@ -61,8 +63,46 @@ CASES["small"] = (
     ],
 )
 
-# What nextword's config says for a dtype.
-DTYPES = {"f32": [], "bf16": ["compute_dtype=BF16"]}
+# With a vocabulary that is a multiple of 128, as GPUs like it.
+_ON_GPU = [
+    "batch.lanes=1",
+    "batch.micro_batches=1",
+    "model.recompute=NONE",
+    "evaluation.every=0",
+]
+GPU_CASES = {
+    "gpt2_124m": (
+        "gpt2_124m",
+        [*_ON_GPU, "model.vocab_size=50304", "batch.micro_batch=16"],
+    ),
+    "gpt2_1558m": (
+        "gpt2_1558m",
+        [*_ON_GPU, "model.vocab_size=50304", "batch.micro_batch=4"],
+    ),
+    "llama_1b": (
+        "llama_8b",
+        [
+            *_ON_GPU,
+            "model.layers=16",
+            "model.hidden_size=2048",
+            "model.mlp_size=8192",
+            "model.context_length=4096",
+            "model.vocab_size=32768",
+            "batch.micro_batch=2",
+        ],
+    ),
+}
+
+# What nextword's config says for a dtype, and what PyTorch has for it: to
+# multiply in eight bits it would take another library.
+DTYPES = {
+    "f32": ([], "f32"),
+    "bf16": (["compute_dtype=BF16"], "bf16"),
+    "fp8": (["compute_dtype=FP8"], "bf16"),
+}
+
+# Of torch.compile, by device.
+COMPILE_MODES = {"cpu": ["default"], "cuda": ["default", "max-autotune"]}
 
 # Initial logits are not quite zero, so the first loss is a little above
 # ln(vocabulary), in nats.
@@ -97,7 +137,15 @@ class Nextword(Side):
 
     def __init__(self, args: argparse.Namespace, arguments: list[str]):
         super().__init__("nextword")
-        overrides = [f"threads={args.threads}", *DTYPES[args.dtype]]
+        overrides = [
+            f"threads={args.threads}",
+            f"device={args.device.upper()}",
+            *DTYPES[args.dtype][0],
+            *args.nextword_set,
+        ]
+        self._peak = "max_resident_bytes"
+        if args.device == "cuda":
+            self._peak = "allocator_peak_bytes"
         self._command = [str(args.nextword), "bench", "--what", "step"]
         self._command += [*arguments, *as_options(overrides), "--json"]
         self._environment = environment(args.threads, [])
@@ -118,11 +166,12 @@ class Nextword(Side):
     def run(self, steps: int, warmup: int) -> None:
         report = self._bench(steps, warmup)
         self.rounds.append(report["step_seconds"])
-        self.facts["max_resident_bytes"] = report["max_resident_bytes"]
+        self.facts["peak_bytes"] = report[self._peak]
 
 
 class Torch(Side):
-    """One process that waits while the others run."""
+    """One process that waits while the others run; on a GPU, whose memory may
+    not hold all of them, one for each round."""
 
     def __init__(
         self,
@@ -132,14 +181,22 @@ class Torch(Side):
         variables: list[str],
     ):
         super().__init__(name)
-        python = str(args.venv / "bin" / "python")
-        command = [python, str(WORKER), *arguments]
-        command += ["--dtype", args.dtype, "--threads", str(args.threads)]
+        command = [args.python, str(WORKER), *arguments]
+        command += ["--device", args.device, "--dtype", DTYPES[args.dtype][1]]
+        command += ["--threads", str(args.threads)]
         command += ["--warmup", str(args.warmup)]
         command += ["--matmul-precision", args.matmul_precision]
+        self._command = command
+        self._environment = environment(args.threads, variables)
+        self._process: subprocess.Popen | None = None
+        self._stays = args.device == "cpu"
+        if self._stays:
+            self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            command,
-            env=environment(args.threads, variables),
+            self._command,
+            env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -154,15 +211,21 @@ class Torch(Side):
         return json.loads(line)
 
     def run(self, steps: int, warmup: int) -> None:
+        if self._process is None:
+            self._start()
         request = {"steps": steps, "warmup": warmup}
         print(json.dumps(request), file=self._process.stdin, flush=True)
         reply = self._reply()
         self.rounds.append(reply.pop("step_seconds"))
         self.facts.update(reply)
+        if not self._stays:
+            self.stop()
 
     def stop(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.wait()
+        self._process = None
 
 
 def as_options(overrides: list[str]) -> list[str]:
@@ -196,8 +259,10 @@ def start_sides(args: argparse.Namespace, arguments: list[str]) -> list[Side]:
     if args.with_nextword:
         sides.append(Nextword(args, arguments))
     modes = {"eager": []}
-    if args.compile:
-        modes["compiled"] = ["--compile-mode", args.compile_mode]
+    for mode in args.compile_mode or COMPILE_MODES[args.device]:
+        if args.compile:
+            name = "compiled" if mode == "default" else mode
+            modes[name] = ["--compile-mode", mode]
     variables = {"": []}
     if args.tuned:
         variables[", tuned"] = args.tuned
@@ -208,21 +273,27 @@ def start_sides(args: argparse.Namespace, arguments: list[str]) -> list[Side]:
     return sides
 
 
+def cases_of(device: str) -> dict[str, tuple[str, list[str]]]:
+    return CASES if device == "cpu" else GPU_CASES
+
+
 def compare(args: argparse.Namespace, case: str) -> dict[str, Any]:
     """Runs one case, prints its table and returns its numbers."""
-    config, overrides = CASES[case]
+    config, overrides = cases_of(args.device)[case]
     path = ROOT / "configs" / f"{config}.textproto"
     run = resolve(load_config(path, overrides))
     sides = start_sides(args, ["--config", str(path), *as_options(overrides)])
-    check_fair(sides, run)
-    for _ in range(args.rounds):
+    for turn in range(args.rounds):
         for side in sides:
             side.run(args.steps, args.warmup)
+        if turn == 0:
+            check_fair(sides, run)
     for side in sides:
         side.stop()
     print_table(args, case, run, sides)
     return {
         "case": case,
+        "device": args.device,
         "dtype": args.dtype,
         "threads": args.threads,
         "overrides": overrides,
@@ -243,7 +314,8 @@ def print_table(
 ) -> None:
     torch = sides[-1].facts["torch"]
     print(
-        f"{case}, {args.dtype}, {args.threads} threads, torch {torch}: "
+        f"{case}, {args.device}, {args.dtype}, {args.threads} threads, "
+        f"torch {torch}: "
         f"{sides[0].facts['parameters']:,} parameters, "
         f"{run.tokens_per_step:,} tokens a step"
     )
@@ -262,7 +334,7 @@ def print_table(
             f"{run.tokens_per_step / side.median():10,.0f}"
             f"   {f'{rates[0]:,.0f} to {rates[-1]:,.0f}':18}"
             f"{1000 * side.median():10,.1f}"
-            f"{side.facts['max_resident_bytes'] / 1e6:11,.0f}"
+            f"{side.facts['peak_bytes'] / 1e6:11,.0f}"
             f"   {lead:>15}".rstrip(),
             flush=True,
         )
@@ -288,7 +360,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     flag = argparse.BooleanOptionalAction
     add = parser.add_argument
-    add("--case", action="append", choices=CASES, help="repeatable; all")
+    add("--device", choices=COMPILE_MODES, default="cpu")
+    add(
+        "--case",
+        action="append",
+        choices=[*CASES, *GPU_CASES],
+        help="repeatable; by default all of the device's",
+    )
     add("--dtype", choices=DTYPES, default="f32")
     add("--threads", type=int, default=os.cpu_count())
     add("--rounds", type=int, default=5, help="turns of each side")
@@ -296,7 +374,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--warmup", type=int, default=2, help="untimed steps before them")
     add("--json", type=pathlib.Path, help="file for all numbers")
     add("--compile", action=flag, default=True)
-    add("--compile-mode", default="default", help="of torch.compile")
+    add(
+        "--compile-mode",
+        action="append",
+        help="of torch.compile; repeatable",
+    )
     add("--matmul-precision", default="highest", help="of PyTorch, for f32")
     add("--with-nextword", action=flag, default=True)
     add(
@@ -304,6 +386,14 @@ def parse_arguments() -> argparse.Namespace:
         type=pathlib.Path,
         default=ROOT / "bazel-bin" / "tools" / "nextword",
     )
+    add(
+        "--nextword-set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="an option of nextword's alone, cuda_graph=true; repeatable",
+    )
+    add("--python", help="one that has PyTorch; by default that of --venv")
     add("--venv", type=pathlib.Path, default=CACHE / "nextword" / "torch-venv")
     add(
         "--tuned",
@@ -317,10 +407,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    ensure_venv(args.venv)
+    if args.python is None:
+        ensure_venv(args.venv)
+        args.python = str(args.venv / "bin" / "python")
     results = []
     try:
-        for case in args.case or CASES:
+        for case in args.case or cases_of(args.device):
+            if case not in cases_of(args.device):
+                raise RuntimeError(f"{case} is no case of {args.device}")
             results.append(compare(args, case))
     except (
         ConfigError,

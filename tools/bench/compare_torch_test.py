@@ -105,14 +105,29 @@ class CasesTest(unittest.TestCase):
         binary = ROOT / "bazel-bin/tools/nextword"
         if not binary.exists():
             self.skipTest("wants `bazel build //tools:nextword` first")
-        for case, (name, overrides) in compare_torch.CASES.items():
+        for device, case in (
+            (device, case)
+            for device in ("cpu", "cuda")
+            for case in compare_torch.cases_of(device)
+        ):
+            name, overrides = compare_torch.cases_of(device)[case]
             command = [binary, "check", "--config", f"configs/{name}.textproto"]
-            for override in overrides:
-                command += ["--set", override]
+            options = [*overrides, f"device={device.upper()}"]
+            if device == "cuda":
+                options += compare_torch.DTYPES["fp8"][0]
+            for option in options:
+                command += ["--set", option]
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True
             )
             self.assertEqual(done.returncode, 0, f"{case}: {done.stderr}")
+
+
+    def test_pytorch_takes_every_case(self):
+        for device in ("cpu", "cuda"):
+            for name, overrides in compare_torch.cases_of(device).values():
+                path = ROOT / "configs" / f"{name}.textproto"
+                resolve(load_config(path, overrides))
 
 
 class FairnessTest(unittest.TestCase):
