@@ -63,7 +63,8 @@ void CheckQuantized(const TrainConfig& config, FieldChecks* checks) {
   constexpr int64_t kPack = 16;
   // Sizes do not depend on the vocabulary's.
   const absl::StatusOr<ModelConfig> model = ResolveModel(config.model(), 1);
-  if (config.compute_dtype() != FP8 || !model.ok()) return;
+  const ComputeDType dtype = config.compute_dtype();
+  if ((dtype != FP8 && dtype != FP8_HYBRID) || !model.ok()) return;
   const int64_t head_dim = model->head_dim();
   const std::pair<const char*, int64_t> sizes[] = {
       {"model.hidden_size", model->hidden_size()},
@@ -76,8 +77,8 @@ void CheckQuantized(const TrainConfig& config, FieldChecks* checks) {
   for (const auto& [name, size] : sizes) {
     if (size % kPack == 0) continue;
     checks->Fail("compute_dtype",
-                 absl::StrCat("is FP8, but ", name, " is ", size,
-                              ", wanted a multiple of ", kPack));
+                 absl::StrCat("is ", ComputeDType_Name(dtype), ", but ", name,
+                              " is ", size, ", wanted a multiple of ", kPack));
   }
 }
 

@@ -2,16 +2,26 @@
 #ifndef NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 #define NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 
+#include <optional>
+
 #include "autograd/kernels/matmul_precision.h"
 #include "autograd/tensor/dtype.h"
 #include "configs/train_config.pb.h"
 
 namespace nextword {
 
-// The dtype of matrices. FP8 rounds those of some products further.
+// The dtype to which linear layers round their gradients in training, where
+// they multiply in eight bits.
+inline std::optional<DType> QuantizedGradientsOf(const TrainConfig& config) {
+  if (config.compute_dtype() == FP8) return DType::kE4M3;
+  if (config.compute_dtype() == FP8_HYBRID) return DType::kE5M2;
+  return std::nullopt;
+}
+
+// The dtype of matrices.
 inline DType ComputeDTypeOf(const TrainConfig& config) {
-  const bool narrow =
-      config.compute_dtype() == BF16 || config.compute_dtype() == FP8;
+  const bool narrow = config.compute_dtype() == BF16 ||
+                      QuantizedGradientsOf(config).has_value();
   return narrow ? DType::kBF16 : DType::kF32;
 }
 

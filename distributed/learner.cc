@@ -77,7 +77,7 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
               .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
               .gradient_buffers = GradientReducer::Buffers(lanes),
               .compute_dtype = ComputeDTypeOf(config),
-              .quantized = config.compute_dtype() == FP8,
+              .quantized = QuantizedGradientsOf(config).has_value(),
               .on_gpu = !on_host});
   // The checkpoint's copy is in the host's memory, whatever trains.
   if (on_host && CopiesCheckpoints(config)) {
@@ -299,7 +299,7 @@ Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
   const ActivityScope activity("forward");
   layers::ForwardContext context;
   context.dropout = config_.model().dropout();
-  context.quantized = config_.compute_dtype() == FP8;
+  context.quantized = QuantizedGradientsOf(config_);
   context.random = {.seed = config_.seed(),
                     .step = static_cast<uint64_t>(step_),
                     .sample = static_cast<uint32_t>(first_in_step)};

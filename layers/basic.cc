@@ -14,8 +14,10 @@ Linear::Linear(int64_t in, int64_t out, bool bias, double init_std) {
 
 Variable Linear::Forward(const Variable& x, const ForwardContext& context,
                          const Variable& residual) const {
-  return context.quantized ? QuantizedLinear(x, weight_, bias_, residual)
-                           : nextword::Linear(x, weight_, bias_, residual);
+  if (!context.quantized.has_value()) {
+    return nextword::Linear(x, weight_, bias_, residual);
+  }
+  return QuantizedLinear(x, weight_, bias_, residual, *context.quantized);
 }
 
 Embedding::Embedding(int64_t rows, int64_t size, double init_std) {

@@ -3,6 +3,7 @@
 #define NEXTWORD_LAYERS_FORWARD_CONTEXT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "autograd/tensor/philox.h"
@@ -19,8 +20,9 @@ struct ForwardContext {
   // seed, step and the number of its first sequence within the step.
   double dropout = 0;
   RandomKey random = {};
-  // Training: the linear layers of the blocks multiply in eight bits.
-  bool quantized = false;
+  // Training: the linear layers of the blocks multiply in eight bits, their
+  // gradients in this dtype.
+  std::optional<DType> quantized = {};
   // i32 [B, T]: attention stays among tokens of an equal number.
   Tensor documents = {};
   // Generation: attend to the cached tokens before these.

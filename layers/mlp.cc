@@ -42,7 +42,7 @@ Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
                       const Variable& residual) const {
   const bool opened = IsWanted(context, prefix, "mlp_pre") ||
                       IsWanted(context, prefix, "mlp_post");
-  if (activation_ == GELU_TANH && !opened && !context.quantized) {
+  if (activation_ == GELU_TANH && !opened && !context.quantized.has_value()) {
     return GeluTanhFeedForward(x, up_.weight(), up_.bias(), down_.weight(),
                                down_.bias(), residual);
   }

@@ -122,7 +122,7 @@ TEST_P(CudaTrainingTest, LossesInEightBitsAreNearThoseOfTheCpu) {
   std::vector<double> losses[2];
   for (const DeviceKind device : {CPU, CUDA}) {
     TrainConfig config = ConfigOf(Model(), device);
-    config.set_compute_dtype(FP8);
+    config.set_compute_dtype(FP8_HYBRID);
     const auto learner = NewLearner(config);
     NW_CHECK_OK(learner->Initialize());
     losses[device == CUDA] = Train(10, learner.get());

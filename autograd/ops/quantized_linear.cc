@@ -47,7 +47,8 @@ Tensor GradientOf(const GradientUse& use, const Quantized& a,
 }  // namespace
 
 Variable QuantizedLinear(const Variable& x, const Variable& weight,
-                         const Variable& bias, const Variable& residual) {
+                         const Variable& bias, const Variable& residual,
+                         DType gradient) {
   const LinearInputs in(x, weight, bias, residual);
   Tensor y = in.EmptyRows();
   const Quantized rows = Quantized::Of(in.x(), DType::kE4M3);
@@ -55,11 +56,11 @@ Variable QuantizedLinear(const Variable& x, const Variable& weight,
   const Variable result =
       Record("quantized_linear", y.Reshape(in.shape()), in.All(),
              [x = rows.Transposed(), w = w.Transposed(), x_shape = in.x_shape(),
-              w_shape = in.weight_shape(), dtype = x.dtype(),
+              w_shape = in.weight_shape(), dtype = x.dtype(), gradient,
               bias = in.bias_dtype(), has_residual = in.has_residual()](
                  const Tensor& dy, const Vjp::Uses& uses) {
                const Tensor dy_rows = AsRows(dy);
-               const Quantized d = Quantized::Of(dy_rows, DType::kE5M2);
+               const Quantized d = Quantized::Of(dy_rows, gradient);
                Gradients gradients = {
                    GradientOf(uses[0], d, w, x_shape, dtype),
                    GradientOf(uses[1], d.Transposed(), x, w_shape, dtype)};

@@ -99,6 +99,7 @@ DTYPES = {
     "f32": ([], "f32"),
     "bf16": (["compute_dtype=BF16"], "bf16"),
     "fp8": (["compute_dtype=FP8"], "bf16"),
+    "fp8_hybrid": (["compute_dtype=FP8_HYBRID"], "bf16"),
 }
 
 # Of torch.compile, by device.
