@@ -31,12 +31,13 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
   if (need.total() <= has) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
-      "%.1f, activations %.1f, a checkpoint's copy %.1f), this machine's %s "
+      "%.1f, activations %.1f, libraries %.1f, a checkpoint's copy %.1f), this "
+      "machine's %s "
       "has %.1f for it; a smaller model, batch.micro_batch or batch.lanes, "
       "model.recompute: BLOCK or checkpoint.asynchronous: false need less",
       need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
-      need.moments / 1e9, need.activations / 1e9, need.checkpoint / 1e9,
-      DeviceTypeName(device.type), has / 1e9));
+      need.moments / 1e9, need.activations / 1e9, need.program / 1e9,
+      need.checkpoint / 1e9, DeviceTypeName(device.type), has / 1e9));
 }
 
 Sharding ShardingOf(const TrainConfig& config, int world_size) {
@@ -158,7 +159,8 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
   if (sharding_ == PARAMETERS) {
     shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
                                              parameters_.get(), groups.shards);
-  } else if (config.cuda_graph()) {
+  } else if (config.cuda_graph() && groups.all->world_size() == 1) {
+    // Of several ranks, backward passes send gradients while they go on.
     repeated_ = std::make_unique<RepeatedBatch>(
         device, [this](const Batch& batch) { return AddGradients(batch, 0); });
   }
@@ -269,9 +271,7 @@ Tensor Learner::AddMicroBatch(int64_t first_in_step, bool last,
                               const BatchReader& read, int64_t* tokens) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   *tokens += batch.CountTargets();
-  // Others can be sent gradients while the last backward pass goes on.
-  const bool sends = last && groups_.all->world_size() > 1;
-  if (repeated_ != nullptr && !sends) return repeated_->Run(batch);
+  if (repeated_ != nullptr) return repeated_->Run(batch);
   if (last) reducer_->BeforeLastBackward();
   return AddGradients(batch, first_in_step);
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/kernels/kernels.h"
+#include "autograd/tensor/allocator.h"
 
 namespace nextword {
 
@@ -18,12 +19,14 @@ Tensor RepeatedBatch::Run(const Batch& batch) {
     batch_ = std::make_unique<Batch>(batch.inputs.dim(0), batch.inputs.dim(1),
                                      batch.documents.defined(), device_);
   }
-  const auto bring = [&](const Tensor& from, Tensor* to) {
-    if (from.defined()) kernels::copy(ToDevice(from, device_), to);
+  const auto bring = [&](const Tensor& from, const Tensor& to) {
+    if (!from.defined()) return;
+    AllocatorFor(device_).Upload(from.raw_data(), to.raw_data(),
+                                 from.size_bytes());
   };
-  bring(batch.inputs, &batch_->inputs);
-  bring(batch.targets, &batch_->targets);
-  bring(batch.documents, &batch_->documents);
+  bring(batch.inputs, batch_->inputs);
+  bring(batch.targets, batch_->targets);
+  bring(batch.documents, batch_->documents);
   work_.Run();
   return Clone(loss_);  // The next batch's takes its place.
 }

@@ -21,6 +21,9 @@ class RepeatedBatch {
   // the same memory each time. It must not wait for the device.
   RepeatedBatch(Device device, std::function<Tensor(const Batch&)> compute);
 
+  RepeatedBatch(const RepeatedBatch&) = delete;
+  RepeatedBatch& operator=(const RepeatedBatch&) = delete;
+
   // The same for a batch on the CPU; all have the same shape.
   Tensor Run(const Batch& batch);
 

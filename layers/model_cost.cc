@@ -65,9 +65,11 @@ struct TokenBytes {
     return 0;
   }
 
-  // The gradients on their way through a block, at the most.
+  // The gradients on their way through a block, at the most; one in eight bits,
+  // and its transpose.
   int64_t PassingBlock() const {
-    return sum * 2 * hidden + compute * (pre + post);
+    return sum * 2 * hidden + compute * (pre + post) +
+           (quantized ? 2 * pre : 0);
   }
 
   // The embedding, the final norm's result, and its gradient by the loss.
@@ -86,6 +88,21 @@ int64_t LossBytes(const ModelConfig& model, int64_t tokens, DType dtype) {
   const int64_t logits = LossChunkRows(tokens, vocab, kChunkLogits) * vocab;
   const int64_t bytes = dtype == DType::kBF16 ? 4 + 2 : 4;
   return logits * bytes + vocab * int64_t{model.hidden_size()} * 4;
+}
+
+// Matrices in eight bits, which the backward pass waits for: as many as it does
+// not make again.
+int64_t QuantizedBytes(const ModelConfig& model, const ParameterCount& count) {
+  switch (model.recompute()) {
+    case ModelConfig::NONE:
+      return count.attention + count.feed_forward;
+    case ModelConfig::MLP:
+      return count.attention + count.feed_forward / model.layers();
+    case ModelConfig::BLOCK:
+      return (count.attention + count.feed_forward) / model.layers();
+  }
+  NW_CHECK(false) << "recompute " << model.recompute();
+  return 0;
 }
 
 // What libraries take on a GPU: a workspace for products, and attention's
@@ -172,8 +189,7 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;
   memory.gradients = count.total() * kBytes * shape.gradient_buffers;
   const int64_t hidden = count.attention + count.feed_forward;
-  // For the backward pass, matrices are kept as it will need them.
-  if (shape.quantized) memory.weights += hidden;
+  if (shape.quantized) memory.weights += QuantizedBytes(model, count);
   memory.moments = kBytes * ((count.total() - hidden) * shape.moments +
                              hidden * shape.hidden_moments);
   memory.activations =

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "autograd/base/trace_report.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/ops/attention.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/tensor/allocator.h"
@@ -175,6 +177,50 @@ TEST_F(CudaKernelTest, QuantizesFromAnywhere) {
   }
 }
 
+TEST_F(CudaKernelTest, RoundsWhatIsSpecialAsTheCpu) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  // With 448, e4m3 keeps these as they are: ties, what is between, tiny ones.
+  const std::vector<float> numbers = {448,     -0.0f,   1.0625f, 1.1875f, 1.06f,
+                                      0.0136f, 0.0029f, 0.001f,  -3e-5f,  0};
+  for (const float last : {0.0f, infinity, -infinity, std::nanf("")}) {
+    for (const DType to : {DType::kE4M3, DType::kE5M2}) {
+      std::vector<float> elements = numbers;
+      elements.push_back(last);
+      const Tensor x = FromVector(elements, {1, 11});
+      const auto wanted = Quantized(x, to, true);
+      const auto got = Quantized(Copy(x), to, true);
+      EXPECT_THAT(got[1], HasBitsOf(wanted[1])) << last;
+      EXPECT_THAT(got[2], HasBitsOf(wanted[2])) << last;
+      EXPECT_THAT(got[0], HasBitsOf(wanted[0])) << last;
+    }
+  }
+}
+
+// Longer than a tile of keys, so that some are masked as a whole.
+TEST_F(CudaKernelTest, AttendsWithinLongDocuments) {
+  constexpr int64_t kLength = 400;
+  std::vector<int32_t> ids;
+  for (int64_t t = 0; t < kLength; ++t) {
+    ids.push_back(static_cast<int32_t>(t / 150));
+  }
+  const Tensor documents = FromVector(ids, {1, kLength});
+  const std::vector<Tensor> x = {
+      RandomNormal({1, kLength, 4, 8}, 1, DType::kF32)};
+  for (const int64_t window : {0, 140}) {
+    const auto attend = [&](const std::vector<Variable>& in) {
+      return SelfAttention(in[0], 2, 1,
+                           {.keys = 0,
+                            .window = window,
+                            .documents = ToDevice(documents, in[0].device())});
+    };
+    const Differentiated wanted = ForwardBackward(attend, x);
+    const Differentiated got =
+        ForwardBackward(attend, OnCuda({Cast(x[0], DType::kBF16)}));
+    EXPECT_THAT(got.value, IsNear(wanted.value, 1e-2)) << window;
+    EXPECT_THAT(got.gradients[0], IsNear(wanted.gradients[0], 1e-2)) << window;
+  }
+}
+
 TEST_F(CudaKernelTest, MultipliesEightBitFloats) {
   const Tensor bias = RandomNormal({48}, 3, DType::kF32);
   for (const DType of_a : {DType::kE4M3, DType::kE5M2}) {
@@ -217,11 +263,14 @@ TEST_F(CudaKernelTest, RepeatsWhatItRecorded) {
   std::vector<float> wanted(1001, 0);
   for (int i = 1; i <= 5; ++i) {
     kernels::fill(&x, i);
+    // Of the emulated runtime: the launch finds no memory at first.
+    if (i == 4) setenv("CUDA_EMULATOR_NO_GRAPH_MEMORY", "1", 1);
     work.Run();
     EXPECT_EQ(work.is_recorded(), i > 1);
     for (float& value : wanted) value += 2.0f * static_cast<float>(i);
     EXPECT_EQ(ToVector<float>(sum), wanted);
   }
+  unsetenv("CUDA_EMULATOR_NO_GRAPH_MEMORY");
   EXPECT_EQ(queued, 2);
 }
 

@@ -153,6 +153,18 @@ if [ "$gpu" = yes ]; then
   check "train, GPU, bf16" train gpu_check_bf16 --set device=CUDA \
     --set compute_dtype=BF16
   check "  losses near f32's" near gpu_check_gpu gpu_check_bf16 2e-2
+  check "train, GPU, eight bits" train gpu_check_fp8 --set device=CUDA \
+    --set compute_dtype=FP8
+  check "  losses near bf16's" near gpu_check_bf16 gpu_check_fp8 3e-2
+  check "  products by cuBLASLt" bash -c \
+    '! grep -h "matmul_quantized runs as several kernels" gpu_check/*eight_bits.log'
+  check "  CUDA graph, same bits" eval 'train gpu_check_fp8_graph \
+    --set device=CUDA --set compute_dtype=FP8 --set cuda_graph=true &&
+    same_bits gpu_check_fp8 gpu_check_fp8_graph 40'
+  check "train, GPU, documents" train gpu_check_documents --set device=CUDA \
+    --set compute_dtype=BF16 --set data.document_mask=true
+  check "  attention by cuDNN" env NEXTWORD_ATTENTION=cudnn tests/cuda_test \
+    --gtest_brief=1 '--gtest_filter=*LongDocuments*'
   check "generate, GPU" ./nextword generate --checkpoint runs/gpu_check_gpu \
     --device CUDA --prompt "The" --tokens 40
   check "two NCCL ranks, f32" ./nextword launch --nproc 2 -- train \
@@ -160,12 +172,14 @@ if [ "$gpu" = yes ]; then
     --set data.cache_dir=runs/gpu_check_data --set run_dir=runs/gpu_check_two \
     --set device=CUDA
   check "  same bits as one" same_bits gpu_check_gpu gpu_check_two 40
-  for graph in false true; do
-    check "GPT-2 124M, bf16, graph $graph" ./nextword bench --what step \
-      --steps 10 --config configs/gpt2_124m.textproto --set device=CUDA \
-      --set compute_dtype=BF16 --set model.vocab_size=50304 \
-      --set batch.lanes=1 --set batch.micro_batches=1 \
-      --set batch.micro_batch=16 --set "cuda_graph=$graph"
+  for dtype in BF16 FP8; do
+    for graph in false true; do
+      check "GPT-2 124M, $dtype, graph $graph" ./nextword bench --what step \
+        --steps 10 --config configs/gpt2_124m.textproto --set device=CUDA \
+        --set "compute_dtype=$dtype" --set model.vocab_size=50304 \
+        --set batch.lanes=1 --set batch.micro_batches=1 \
+        --set batch.micro_batch=16 --set "cuda_graph=$graph"
+    done
   done
 else
   skip "training on a GPU" "no GPU"

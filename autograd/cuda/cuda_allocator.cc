@@ -26,6 +26,14 @@ uint64_t PoolBytes(cudaMemPool_t pool, cudaMemPoolAttr attribute) {
   return bytes;
 }
 
+// What graphs hold.
+uint64_t GraphBytes(int device) {
+  uint64_t bytes = 0;
+  NW_CUDA_CHECK(cudaDeviceGetGraphMemAttribute(
+      device, cudaGraphMemAttrReservedMemCurrent, &bytes));
+  return bytes;
+}
+
 }  // namespace
 
 CudaAllocator& CudaAllocator::Get(int index) {
@@ -92,6 +100,11 @@ void CudaAllocator::FailForWantOf(size_t bytes) {
                    << static_cast<double>(bytes) / kMegabyte
                    << " MB more wanted for " << MemoryLabel::current()
                    << ". In use:";
+  if (const uint64_t graphs = GraphBytes(device_.index); graphs > 0) {
+    failure.stream() << " a CUDA graph "
+                     << static_cast<double>(graphs) / kMegabyte
+                     << " MB (cuda_graph: false needs none);";
+  }
   for (const auto& [sum, label] : holders) {
     failure.stream() << " " << label << " "
                      << static_cast<double>(sum) / kMegabyte << " MB;";
@@ -152,7 +165,8 @@ int64_t CudaAllocator::Capacity() const {
   NW_CUDA_CHECK(cudaMemGetInfo(&free, &total));
   // The rest is the driver's, or other processes'.
   return static_cast<int64_t>(
-      free + PoolBytes(pool_, cudaMemPoolAttrReservedMemCurrent));
+      free + PoolBytes(pool_, cudaMemPoolAttrReservedMemCurrent) +
+      GraphBytes(device_.index));
 }
 
 AllocatorStats CudaAllocator::stats() const {

@@ -20,10 +20,22 @@ class GraphRecording : public Recording {
   ~GraphRecording() override {
     StreamOf(device_);  // Makes the device current.
     NW_CUDA_CHECK(cudaGraphExecDestroy(executable_));
+    CudaAllocator::Get(device_.index).Trim();
   }
+  GraphRecording(const GraphRecording&) = delete;
+  GraphRecording& operator=(const GraphRecording&) = delete;
 
+  // A graph gets its memory when it is launched.
   void Replay() override {
-    NW_CUDA_CHECK(cudaGraphLaunch(executable_, StreamOf(device_)));
+    const cudaStream_t stream = StreamOf(device_);
+    cudaError_t error = cudaGraphLaunch(executable_, stream);
+    if (error == cudaErrorMemoryAllocation) {
+      // What others have given back is kept for them.
+      cudaGetLastError();
+      CudaAllocator::Get(device_.index).Trim();
+      error = cudaGraphLaunch(executable_, stream);
+    }
+    NW_CUDA_CHECK(error);
   }
 
  private:

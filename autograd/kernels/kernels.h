@@ -125,13 +125,13 @@ NW_KERNEL(linear_grad, In dy, In x, bool add, Out dw, Out db);
 // dpre = gelu_tanh_grad(pre, dy w): what comes through a linear after it.
 NW_KERNEL(linear_gelu_tanh_grad, In dy, In w, In pre, Out dpre);
 
-// Eight-bit floats, e4m3 or e5m2. y = x / scale and, optional, yt its
+// Eight-bit floats, e4m3 or e5m2. y = x (1 / scale) and, optional, yt its
 // transpose, of x [R, C]; assigns scale, f32 [1], so that the largest |x|
 // becomes the dtype's largest number; not finite where x is not.
 NW_KERNEL(quantize, In x, Out scale, Out y, Out yt);
 // y = scale_a scale_b a b' + bias + addend: a [R, C] and b [N, C] eight-bit, y
 // [R, N] f32 or bf16; bias [N] and addend, of y's dtype, optional. addend may
-// be y. On a GPU, R, C and N are multiples of 16.
+// be y. GPUs are slow where R, C and N are not multiples of 16.
 NW_KERNEL(matmul_quantized, In a, In scale_a, In b, In scale_b, In bias,
           In addend, Out y);
 

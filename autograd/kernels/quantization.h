@@ -18,8 +18,7 @@ NW_HOST_DEVICE uint32_t MagnitudeBits(float x) {
 
 // The factor that makes `largest`, the dtype's largest number, the magnitude of
 // these bits. Never 0; not finite if the magnitude is not.
-NW_HOST_DEVICE float QuantizationScale(uint32_t magnitude_bits,
-                                              float largest) {
+NW_HOST_DEVICE float QuantizationScale(uint32_t magnitude_bits, float largest) {
   constexpr uint32_t kTiny = 27u << 23;  // 2^-100; its inverse is finite.
   return std::bit_cast<float>(magnitude_bits < kTiny ? kTiny : magnitude_bits) /
          largest;

@@ -1,5 +1,5 @@
-// Memory in which a GPU keeps attention's scores while it adds up gradients in a
-// fixed order, and how many sequences share it.
+// Memory in which a GPU keeps attention's scores while it adds up gradients in
+// a fixed order, and how many sequences share it.
 #ifndef NEXTWORD_AUTOGRAD_KERNELS_SCORE_MEMORY_H_
 #define NEXTWORD_AUTOGRAD_KERNELS_SCORE_MEMORY_H_
 

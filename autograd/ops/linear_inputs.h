@@ -32,8 +32,8 @@ class LinearInputs {
   std::optional<DType> bias_dtype() const;
   bool has_residual() const { return residual_.defined(); }
 
-  // An undefined result, as rows; of residual's dtype or else x's, unless
-  // another is asked for.
+  // A result without values yet, as rows; of residual's dtype or else x's,
+  // unless another is asked for.
   Tensor EmptyRows(std::optional<DType> dtype = std::nullopt) const;
 
   // Those that are defined, in the order above.

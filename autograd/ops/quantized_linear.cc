@@ -9,11 +9,12 @@ namespace {
 struct Quantized {
   Tensor values, transposed, scale;
 
-  static Quantized Of(const Tensor& x, DType dtype) {
+  // `transpose` for a product of the backward pass.
+  static Quantized Of(const Tensor& x, DType dtype, bool transpose) {
     const Device device = x.device();
-    Quantized q{Empty(x.shape(), dtype, device),
-                Empty({x.dim(1), x.dim(0)}, dtype, device),
+    Quantized q{Empty(x.shape(), dtype, device), Tensor(),
                 Empty({1}, DType::kF32, device)};
+    if (transpose) q.transposed = Empty({x.dim(1), x.dim(0)}, dtype, device);
     kernels::quantize(x, &q.scale, &q.values, &q.transposed);
     return q;
   }
@@ -51,8 +52,9 @@ Variable QuantizedLinear(const Variable& x, const Variable& weight,
                          DType gradient) {
   const LinearInputs in(x, weight, bias, residual);
   Tensor y = in.EmptyRows();
-  const Quantized rows = Quantized::Of(in.x(), DType::kE4M3);
-  const Quantized w = Quantized::Of(in.weight(), DType::kE4M3);
+  const bool backward = GradEnabled();
+  const Quantized rows = Quantized::Of(in.x(), DType::kE4M3, backward);
+  const Quantized w = Quantized::Of(in.weight(), DType::kE4M3, backward);
   const Variable result =
       Record("quantized_linear", y.Reshape(in.shape()), in.All(),
              [x = rows.Transposed(), w = w.Transposed(), x_shape = in.x_shape(),
@@ -60,7 +62,7 @@ Variable QuantizedLinear(const Variable& x, const Variable& weight,
               bias = in.bias_dtype(), has_residual = in.has_residual()](
                  const Tensor& dy, const Vjp::Uses& uses) {
                const Tensor dy_rows = AsRows(dy);
-               const Quantized d = Quantized::Of(dy_rows, gradient);
+               const Quantized d = Quantized::Of(dy_rows, gradient, true);
                Gradients gradients = {
                    GradientOf(uses[0], d, w, x_shape, dtype),
                    GradientOf(uses[1], d.Transposed(), x, w_shape, dtype)};

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "autograd/base/interruptible.h"
 #include "autograd/base/trace.h"
 
 namespace nextword {
@@ -27,6 +28,8 @@ void RepeatedWork::Run() {
   if (recording_ == nullptr && has_run_ && record != nullptr &&
       !trace::IsOn()) {
     recording_ = record(device_.index, queue_);
+    // Kernels were left out.
+    if (InterruptibleScope::LeaveOut()) recording_ = nullptr;
   }
   has_run_ = true;
   if (recording_ == nullptr || trace::IsOn()) return queue_();

@@ -35,6 +35,9 @@ class RepeatedWork {
   // same memory each time.
   RepeatedWork(Device device, std::function<void()> queue);
 
+  RepeatedWork(const RepeatedWork&) = delete;
+  RepeatedWork& operator=(const RepeatedWork&) = delete;
+
   // Queues the work once more. The first time as ever, for libraries then look
   // around and allocate; so also while tracing is on, as replays are not seen.
   void Run();

@@ -258,6 +258,11 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  constexpr char kNoMemory[] = "CUDA_EMULATOR_NO_GRAPH_MEMORY";
+  if (std::getenv(kNoMemory) != nullptr) {
+    unsetenv(kNoMemory);
+    return cudaErrorMemoryAllocation;
+  }
   for (const auto& work : executable->work) work();
   return cudaSuccess;
 }

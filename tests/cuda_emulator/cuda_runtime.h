@@ -243,7 +243,17 @@ cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned);
 cudaError_t cudaGraphDestroy(cudaGraph_t);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
+// Fails once for want of memory: CUDA_EMULATOR_NO_GRAPH_MEMORY in the
+// environment, which it then takes away.
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
 inline cudaError_t cudaDeviceGraphMemTrim(int) { return cudaSuccess; }
+
+enum cudaGraphMemAttributeType { cudaGraphMemAttrReservedMemCurrent };
+inline cudaError_t cudaDeviceGetGraphMemAttribute(int,
+                                                  cudaGraphMemAttributeType,
+                                                  void* value) {
+  *static_cast<uint64_t*>(value) = 0;
+  return cudaSuccess;
+}
 
 #endif  // NEXTWORD_TESTS_CUDA_EMULATOR_CUDA_RUNTIME_H_

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,9 +64,12 @@ void FillBatch(uint64_t first, int64_t vocab_size, Batch* batch) {
 // What the timed steps showed.
 struct Measured {
   std::vector<double> seconds;  // Of each.
-  double loss = 0;              // Of the last.
-  double system_calls = 0;      // Of the allocator, per step.
-  int64_t allocator_peak = 0;   // Bytes, since the start.
+  // Of those that the spans are of: the same, but on a GPU, where a trace costs
+  // time and keeps graphs from being replayed.
+  std::vector<double> traced_seconds;
+  double loss = 0;             // Of the last.
+  double system_calls = 0;     // Of the allocator, per step.
+  int64_t allocator_peak = 0;  // Bytes, since the start.
   std::vector<trace::SpanSum> spans;
   int64_t dropped_spans = 0;  // More than a trace has room for.
   // Of this rank's exchanges with others, per step.
@@ -73,10 +77,8 @@ struct Measured {
   double exchange_seconds = 0;  // While they were under way.
   double waited_seconds = 0;    // In which nothing else was done.
 
-  double sum() const {
-    double sum = 0;
-    for (const double taken : seconds) sum += taken;
-    return sum;
+  double traced_sum() const {
+    return std::accumulate(traced_seconds.begin(), traced_seconds.end(), 0.0);
   }
 };
 
@@ -105,9 +107,18 @@ absl::Duration Busy(const RankGroups& groups) {
 
 absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
                                   const RankGroups& groups, Learner* learner) {
-  const Allocator& allocator =
-      AllocatorFor(learner->parameters().values().device());
+  const Device device = learner->parameters().values().device();
+  const Allocator& allocator = AllocatorFor(device);
   Measured measured;
+  const auto run = [&](int64_t steps,
+                       std::vector<double>* seconds) -> absl::Status {
+    for (int64_t i = 0; i < steps; ++i) {
+      NW_ASSIGN_OR_RETURN(const double taken,
+                          TimedStep(learner, &measured.loss));
+      seconds->push_back(taken);
+    }
+    return absl::OkStatus();
+  };
   for (int64_t i = 0; i < options.warmup; ++i) {
     NW_RETURN_IF_ERROR(TimedStep(learner, &measured.loss).status());
   }
@@ -115,21 +126,22 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   const int64_t sent_before = BytesSent(groups);
   const absl::Duration busy_before = Busy(groups);
   const absl::Duration waited_before = learner->waited();
-  trace::Start();
-  for (int64_t i = 0; i < options.steps; ++i) {
-    NW_ASSIGN_OR_RETURN(const double seconds,
-                        TimedStep(learner, &measured.loss));
-    measured.seconds.push_back(seconds);
+  const bool traced_apart = device != Device::Cpu();
+  if (traced_apart) {
+    NW_RETURN_IF_ERROR(run(options.steps, &measured.seconds));
   }
+  trace::Start();
+  NW_RETURN_IF_ERROR(run(options.steps, &measured.traced_seconds));
   trace::Stop();
+  if (!traced_apart) measured.seconds = measured.traced_seconds;
+  const auto steps =
+      static_cast<double>(traced_apart ? 2 * options.steps : options.steps);
   const AllocatorStats stats = allocator.stats();
   measured.allocator_peak = stats.peak_bytes;
   measured.system_calls =
-      static_cast<double>(stats.system_calls - calls_before) /
-      static_cast<double>(options.steps);
+      static_cast<double>(stats.system_calls - calls_before) / steps;
   measured.spans = trace::Summarize();
   measured.dropped_spans = trace::NumDropped();
-  const auto steps = static_cast<double>(options.steps);
   measured.bytes_sent =
       static_cast<double>(BytesSent(groups) - sent_before) / steps;
   measured.exchange_seconds =
@@ -171,7 +183,7 @@ class Breakdown {
   Breakdown(const Measured& measured, const Limits& limits)
       : measured_(measured),
         limits_(limits),
-        steps_(static_cast<double>(measured.seconds.size())) {
+        steps_(static_cast<double>(measured.traced_seconds.size())) {
     for (const trace::SpanSum& sum : measured.spans) {
       if (sum.category == "worker") helpers_[sum.name] = sum.seconds;
       if (sum.category == "device") category_ = "device";
@@ -184,14 +196,14 @@ class Breakdown {
     Table table({"kernel", "per step", "share", "calls", "FLOP", "bytes",
                  "of its limit", "helpers busy"});
     Json rows = Json::array();
-    double rest = measured_.sum(), floor = 0;
+    double rest = measured_.traced_sum(), floor = 0;
     for (const trace::SpanSum& sum : measured_.spans) {
       if (sum.category != category_) continue;
       rest -= sum.self_seconds;
       const double limit = limits_.Floor(sum.work);
       floor += limit;
       table.Add({sum.name, Seconds(sum.self_seconds / steps_),
-                 Percent(sum.self_seconds / measured_.sum()),
+                 Percent(sum.self_seconds / measured_.traced_sum()),
                  absl::StrFormat("%g", sum.calls / steps_),
                  sum.work.flops > 0 ? Scaled(sum.work.flops / steps_, "") : "-",
                  Scaled(sum.work.bytes / steps_, "B"),
@@ -199,7 +211,7 @@ class Breakdown {
                  NumThreads() > 1 ? Percent(HelpersBusy(sum)) : "-"});
       rows.push_back({{"name", sum.name},
                       {"self_seconds_per_step", sum.self_seconds / steps_},
-                      {"share", sum.self_seconds / measured_.sum()},
+                      {"share", sum.self_seconds / measured_.traced_sum()},
                       {"calls_per_step", sum.calls / steps_},
                       {"flops_per_step", sum.work.flops / steps_},
                       {"bytes_per_step", sum.work.bytes / steps_},
@@ -207,13 +219,13 @@ class Breakdown {
                       {"helpers_busy", HelpersBusy(sum)}});
     }
     table.Add({"outside of kernels", Seconds(rest / steps_),
-               Percent(rest / measured_.sum()), "", "", "", "", ""});
+               Percent(rest / measured_.traced_sum()), "", "", "", "", ""});
     table.Add({"all at their limits", Seconds(floor / steps_),
-               Percent(floor / measured_.sum()), "", "", "", "", ""});
+               Percent(floor / measured_.traced_sum()), "", "", "", "", ""});
     absl::StrAppend(&report->text, "\n", table.Text());
     report->json["kernels"] = std::move(rows);
     report->json["kernels_floor_seconds_per_step"] = floor / steps_;
-    report->json["outside_kernels_share"] = rest / measured_.sum();
+    report->json["outside_kernels_share"] = rest / measured_.traced_sum();
   }
 
   // By phase of the step.
@@ -223,10 +235,10 @@ class Breakdown {
     for (const trace::SpanSum& sum : LongestFirst(measured_.spans)) {
       if (sum.category != "step" || sum.name == "step") continue;
       table.Add({sum.name, Seconds(sum.seconds / steps_),
-                 Percent(sum.seconds / measured_.sum())});
+                 Percent(sum.seconds / measured_.traced_sum())});
       rows.push_back({{"name", sum.name},
                       {"seconds_per_step", sum.seconds / steps_},
-                      {"share", sum.seconds / measured_.sum()}});
+                      {"share", sum.seconds / measured_.traced_sum()}});
     }
     absl::StrAppend(&report->text, "\n", table.Text());
     report->json["phases"] = std::move(rows);

@@ -76,8 +76,7 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
              "B"));
 }
 
-// `device` is undefined where the config's is not here: then nothing is
-// measured.
+// Without a device, since the config's is not here, nothing is measured.
 void PrintCompute(const TrainConfig& config, const ModelConfig& model,
                   std::optional<Device> device) {
   const double per_token =
@@ -156,9 +155,10 @@ absl::Status Check(const Options& options) {
   NW_ASSIGN_OR_RETURN(const int64_t tokenizer_size, TokenizerSize(config));
   NW_ASSIGN_OR_RETURN(const ModelConfig model,
                       ResolveModel(config.model(), tokenizer_size));
-  const absl::StatusOr<Device> here = DeviceOf(config.device());
-  const std::optional<Device> device =
-      here.ok() ? std::optional(*here) : std::nullopt;
+  std::optional<Device> device;
+  if (config.device() != CUDA || DeviceCount(DeviceType::kCuda) > 0) {
+    NW_ASSIGN_OR_RETURN(device, DeviceOf(config.device()));
+  }
   NW_RETURN_IF_ERROR(CheckKernelsFor(model, device.value_or(Device::Cuda())));
   PrintParameters(layers::CountParameters(model));
   PrintMemory(config, model, options.ranks);

@@ -47,6 +47,7 @@ class Cudnn {
   int compute_capability_ = 0;
   const absl::Status created_;
   std::mutex mutex_;  // One handle serves one thread at a time.
+  // Never erased: CUDA graphs refer to them.
   std::map<CudnnProblem, absl::StatusOr<CudnnPlan>> plans_;
 };
 
@@ -166,6 +167,12 @@ absl::Status CudnnAttentionGrad(const Heads& q, const Heads& k, const Heads& v,
   const int64_t at_once =
       ScoreMemory::Of(batch, q.count, q.data.dim(1), k.data.dim(1)).sequences;
   const int64_t passes = (batch + at_once - 1) / at_once;
+  if (passes > 1 && mask.documents.defined() && k.data.dim(1) % 4 != 0) {
+    return absl::UnimplementedError(
+        "cuDNN's takes documents of many long sequences only where their "
+        "length "
+        "is a multiple of 4");
+  }
   for (int64_t pass = 0; pass < passes; ++pass) {
     const int64_t begin = pass * batch / passes;
     const int64_t end = (pass + 1) * batch / passes;

@@ -165,8 +165,9 @@ void MakeGraph(const CudnnProblem& p, int compute_capability,
   // Before there are nodes, which copy it; or each would ask a CUDA runtime of
   // the frontend's own.
   graph->set_sm_version(compute_capability);
-  // Nor shall it ask whether the stream is being captured: it is not, and the
-  // question would go to that runtime, which need not be here.
+  // Nor shall it ask whether the stream is being captured, of that runtime,
+  // which need not be here. Graphs that were captured find this one alive:
+  // plans are kept.
   graph->set_cuda_graph_retention(frontend::CudaGraphRetention_t::NONE);
   graph->set_io_data_type(DataType_t::BFLOAT16)
       .set_intermediate_data_type(DataType_t::FLOAT)

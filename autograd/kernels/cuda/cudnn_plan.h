@@ -60,7 +60,7 @@ struct CudnnProblem {
 class CudnnPlan {
  public:
   // For the handle's GPU, of a compute capability such as 90. Unimplemented:
-  // cuDNN has none, or is not there, and why.
+  // cuDNN has none, and why; NotFound: it is not there.
   static absl::StatusOr<CudnnPlan> Make(const CudnnProblem& problem,
                                         int compute_capability,
                                         cudnnHandle_t handle);

@@ -258,6 +258,7 @@ cublasLtMatmulDesc_t MakeOperation(const Product& product,
     Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
         problem.layout.result.rows, product);
   }
+  // Of eight-bit floats, sums stay exact (no FAST_ACCUM), also forward.
   if (problem.quantized() && problem.bias) {
     Set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
         static_cast<int32_t>(DataType(product.bias.dtype())), product);
@@ -456,14 +457,22 @@ void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre) {
   }
 }
 
-// The library takes a bias in bf16 only, and both matrices by rows.
+// The library takes a bias in bf16 only, perhaps not beside an addend, and both
+// matrices by rows.
 void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
                      Out y) {
-  const Tensor narrow = bias.defined() ? Cast(bias, DType::kBF16) : Tensor();
-  if (!RunFused({"matmul_quantized", a, false, b, true, narrow, addend, y,
-                 Epilogue::kPlain, Tensor(), scale_a, scale_b})) {
-    composed::MatmulQuantized(a, scale_a, b, scale_b, bias, addend, y);
+  const auto run = [&](In narrow, In with) {
+    return RunFused({"matmul_quantized", a, false, b, true, narrow, with, y,
+                     Epilogue::kPlain, Tensor(), scale_a, scale_b});
+  };
+  if (run(bias.defined() ? Cast(bias, DType::kBF16) : Tensor(), addend)) return;
+  if (bias.defined()) {
+    Tensor both = EmptyLike(*y);
+    add.AsPart(addend.defined() ? addend : ZerosLike(*y),
+               Cast(bias, y->dtype()), &both);
+    if (run(Tensor(), both)) return;
   }
+  composed::MatmulQuantized(a, scale_a, b, scale_b, bias, addend, y);
 }
 
 [[maybe_unused]] const bool registered =

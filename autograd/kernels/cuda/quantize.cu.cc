@@ -52,7 +52,7 @@ __global__ void QuantizeBothKernel(int64_t rows, int64_t columns, bool aligned,
                                    U* yt) {
   constexpr int kPack = 4;
   constexpr int kRowPacks = kSquare / kPack;
-  // Bytes; a column apart, neighbours are in different banks.
+  // Bytes; padded, so that a column's are spread over the banks.
   __shared__ uint8_t square[kSquare][kSquare + kPack];
   const float inverse = 1 / *scale;
   const int64_t across = (columns + kSquare - 1) / kSquare;
@@ -68,12 +68,13 @@ __global__ void QuantizeBothKernel(int64_t rows, int64_t columns, bool aligned,
       const auto store = [=](auto size) {
         constexpr int kSize = decltype(size)::value;
         for (int64_t k = 0; k < kPack && column + k < columns; k += kSize) {
-          Floats<kSize> pack = Load<kSize>(x + at + k, aligned);
+          const Floats<kSize> pack = Load<kSize>(x + at + k, aligned);
+          Pack<U, kSize> rounded;
           for (int j = 0; j < kSize; ++j) {
-            pack.items[j] *= inverse;
-            square[r][c + k + j] = U(pack.items[j]).bits;
+            rounded.items[j] = U(pack.items[j] * inverse);
+            square[r][c + k + j] = rounded.items[j].bits;
           }
-          Store(pack, y + at + k, aligned);
+          *reinterpret_cast<Pack<U, kSize>*>(y + at + k) = rounded;
         }
       };
       if (aligned) {
