@@ -5,12 +5,10 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <map>
 #include <string>
 #include <vector>
 
-#include "autograd/base/parallel.h"
 #include "autograd/base/trace_report.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
@@ -19,36 +17,12 @@
 #include "autograd/ops/reduction.h"
 #include "autograd/tensor/allocator.h"
 #include "autograd/tensor/memory_label.h"
-#include "autograd/tensor/repeated_work.h"
 #include "tests/op_table.h"
 #include "tests/testing.h"
+#include "tests/testing_cuda.h"
 
 namespace nextword {
 namespace {
-
-class CudaTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (DeviceCount(DeviceType::kCuda) == 0) GTEST_SKIP() << "no GPU";
-    SetNumThreads(1);
-  }
-};
-
-// While it lives, emulated threads take turns in the opposite order, so that
-// kernels which lack a barrier give other bits. On a real GPU, nothing.
-class OtherThreadOrder {
- public:
-  OtherThreadOrder() { setenv(kVariable, "descending", 1); }
-  ~OtherThreadOrder() { unsetenv(kVariable); }
-
- private:
-  static constexpr char kVariable[] = "CUDA_EMULATOR_THREADS";
-};
-
-std::vector<Tensor> OnCuda(std::vector<Tensor> tensors) {
-  for (Tensor& x : tensors) x = ToDevice(x, Device::Cuda());
-  return tensors;
-}
 
 std::vector<Shapes> AllCases(const OpRow& row) {
   std::vector<Shapes> cases = row.cases;
@@ -59,16 +33,16 @@ std::vector<Shapes> AllCases(const OpRow& row) {
 class CudaOpTest : public CudaTest,
                    public ::testing::WithParamInterface<OpRow> {
  protected:
-  static Differentiated OnCuda(const Shapes& shapes, DType dtype) {
+  static Differentiated Compute(const Shapes& shapes, DType dtype) {
     return ForwardBackward(GetParam().function,
-                           nextword::OnCuda(GetParam().Inputs(shapes, dtype)));
+                           OnCuda(GetParam().Inputs(shapes, dtype)));
   }
 
   // Values and gradients at `dtype` on the GPU against f32 on the CPU.
   static void ExpectAgreement(DType dtype, double tolerance) {
     for (const Shapes& shapes : AllCases(GetParam())) {
       SCOPED_TRACE(::testing::PrintToString(shapes));
-      const Differentiated got = OnCuda(shapes, dtype);
+      const Differentiated got = Compute(shapes, dtype);
       const Differentiated wanted = ForwardBackward(
           GetParam().function, GetParam().Inputs(shapes, DType::kF32));
       EXPECT_THAT(got.value, IsNear(wanted.value, tolerance));
@@ -91,9 +65,9 @@ TEST_P(CudaOpTest, Bf16MatchesTheCpusF32) {
 TEST_P(CudaOpTest, SameBitsFromCallToCall) {
   for (const Shapes& shapes : AllCases(GetParam())) {
     SCOPED_TRACE(::testing::PrintToString(shapes));
-    const Differentiated first = OnCuda(shapes, DType::kF32);
+    const Differentiated first = Compute(shapes, DType::kF32);
     const OtherThreadOrder scope;
-    const Differentiated second = OnCuda(shapes, DType::kF32);
+    const Differentiated second = Compute(shapes, DType::kF32);
     EXPECT_THAT(second.value, HasBitsOf(first.value));
     for (size_t i = 0; i < shapes.size(); ++i) {
       SCOPED_TRACE("gradient of input " + std::to_string(i));
@@ -106,11 +80,7 @@ INSTANTIATE_TEST_SUITE_P(Ops, CudaOpTest, ::testing::ValuesIn(OpTable()),
                          [](const auto& info) { return info.param.Name(); });
 
 // Those that no op calls, or not in every way.
-class CudaKernelTest : public CudaTest {
- protected:
-  // A copy of `x` on the GPU, to be changed.
-  static Tensor Copy(const Tensor& x) { return ToDevice(x, Device::Cuda()); }
-};
+class CudaKernelTest : public CudaTest {};
 
 TEST_F(CudaKernelTest, FillsAndConverts) {
   for (const int64_t n : {0, 1, 31, 1000, 100'003}) {
@@ -125,74 +95,6 @@ TEST_F(CudaKernelTest, FillsAndConverts) {
     const Tensor x = RandomNormal({n}, 1, DType::kF32);
     EXPECT_THAT(Cast(Copy(x), DType::kBF16), HasBitsOf(Cast(x, DType::kBF16)));
     EXPECT_THAT(Clone(Copy(x)), HasBitsOf(x));
-  }
-}
-
-// x in eight bits: scale, values, transpose.
-std::vector<Tensor> Quantized(const Tensor& x, DType dtype, bool transpose) {
-  const Device device = x.device();
-  Tensor scale = Empty({1}, DType::kF32, device);
-  Tensor values = Empty(x.shape(), dtype, device), transposed;
-  if (transpose) transposed = Empty({x.dim(1), x.dim(0)}, dtype, device);
-  kernels::quantize(x, &scale, &values, &transposed);
-  if (!transpose) transposed = values;
-  return {scale, values, transposed};
-}
-
-TEST_F(CudaKernelTest, QuantizesAsTheCpu) {
-  for (const DType from : {DType::kF32, DType::kBF16}) {
-    for (const DType to : {DType::kE4M3, DType::kE5M2}) {
-      for (const Shape& shape :
-           {Shape({0, 3}), Shape({1, 1}), Shape({5, 7}), Shape({64, 64}),
-            Shape({68, 132}), Shape({16, 1000}), Shape({131, 66})}) {
-        SCOPED_TRACE(::testing::Message() << from << to << shape);
-        Tensor x = Cast(RandomNormal(shape, 1, DType::kF32), from);
-        for (const bool transpose : {false, true}) {
-          const std::vector<Tensor> wanted = Quantized(x, to, transpose);
-          const std::vector<Tensor> got = Quantized(Copy(x), to, transpose);
-          const OtherThreadOrder scope;
-          const std::vector<Tensor> again = Quantized(Copy(x), to, transpose);
-          for (size_t i = 0; i < wanted.size(); ++i) {
-            EXPECT_THAT(got[i], HasBitsOf(wanted[i])) << i;
-            EXPECT_THAT(again[i], HasBitsOf(wanted[i])) << i;
-          }
-        }
-      }
-    }
-  }
-}
-
-// Neither by packs nor in squares, from memory that begins anywhere.
-TEST_F(CudaKernelTest, QuantizesFromAnywhere) {
-  const Tensor x = RandomNormal({1 + 64 * 68}, 1, DType::kF32);
-  const Tensor on_gpu = Copy(x);
-  for (const bool transpose : {false, true}) {
-    const std::vector<Tensor> wanted =
-        Quantized(x.View(1, {64, 68}), DType::kE4M3, transpose);
-    const std::vector<Tensor> got =
-        Quantized(on_gpu.View(1, {64, 68}), DType::kE4M3, transpose);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      EXPECT_THAT(got[i], HasBitsOf(wanted[i]));
-    }
-  }
-}
-
-TEST_F(CudaKernelTest, RoundsWhatIsSpecialAsTheCpu) {
-  const float infinity = std::numeric_limits<float>::infinity();
-  // With 448, e4m3 keeps these as they are: ties, what is between, tiny ones.
-  const std::vector<float> numbers = {448,     -0.0f,   1.0625f, 1.1875f, 1.06f,
-                                      0.0136f, 0.0029f, 0.001f,  -3e-5f,  0};
-  for (const float last : {0.0f, infinity, -infinity, std::nanf("")}) {
-    for (const DType to : {DType::kE4M3, DType::kE5M2}) {
-      std::vector<float> elements = numbers;
-      elements.push_back(last);
-      const Tensor x = FromVector(elements, {1, 11});
-      const auto wanted = Quantized(x, to, true);
-      const auto got = Quantized(Copy(x), to, true);
-      EXPECT_THAT(got[1], HasBitsOf(wanted[1])) << last;
-      EXPECT_THAT(got[2], HasBitsOf(wanted[2])) << last;
-      EXPECT_THAT(got[0], HasBitsOf(wanted[0])) << last;
-    }
   }
 }
 
@@ -219,69 +121,6 @@ TEST_F(CudaKernelTest, AttendsWithinLongDocuments) {
     EXPECT_THAT(got.value, IsNear(wanted.value, 1e-2)) << window;
     EXPECT_THAT(got.gradients[0], IsNear(wanted.gradients[0], 1e-2)) << window;
   }
-}
-
-TEST_F(CudaKernelTest, MultipliesEightBitFloats) {
-  const Tensor bias = RandomNormal({48}, 3, DType::kF32);
-  for (const DType of_a : {DType::kE4M3, DType::kE5M2}) {
-    const auto a =
-        Quantized(RandomNormal({32, 64}, 1, DType::kF32), of_a, true);
-    const auto b =
-        Quantized(RandomNormal({48, 64}, 2, DType::kF32), DType::kE4M3, true);
-    for (const DType result : {DType::kF32, DType::kBF16}) {
-      for (const Tensor& with : {Tensor(), bias}) {
-        for (const bool add : {false, true}) {
-          Tensor y = Cast(RandomNormal({32, 48}, 4, DType::kF32), result);
-          Tensor on_gpu = Copy(y);
-          kernels::matmul_quantized(a[1], a[0], b[1], b[0], with,
-                                    add ? y : Tensor(), &y);
-          kernels::matmul_quantized(Copy(a[1]), Copy(a[0]), Copy(b[1]),
-                                    Copy(b[0]),
-                                    with.defined() ? Copy(with) : with,
-                                    add ? on_gpu : Tensor(), &on_gpu);
-          // Of a bias and a result in bf16.
-          EXPECT_THAT(on_gpu, IsNear(y, 1e-2));
-        }
-      }
-    }
-  }
-}
-
-TEST_F(CudaKernelTest, RepeatsWhatItRecorded) {
-  const Tensor sum = Zeros({1001}, DType::kF32, Device::Cuda());
-  Tensor x = Zeros({1001}, DType::kF32, Device::Cuda());
-  int queued = 0;
-  RepeatedWork work(Device::Cuda(), [&] {
-    ++queued;
-    // Memory of its own, used twice.
-    Tensor doubled = EmptyLike(x);
-    kernels::scale(x, 2, &doubled);
-    doubled = Clone(doubled);
-    Tensor to = sum;
-    kernels::accumulate(doubled, &to);
-  });
-  std::vector<float> wanted(1001, 0);
-  for (int i = 1; i <= 5; ++i) {
-    kernels::fill(&x, i);
-    // Of the emulated runtime: the launch finds no memory at first.
-    if (i == 4) setenv("CUDA_EMULATOR_NO_GRAPH_MEMORY", "1", 1);
-    work.Run();
-    EXPECT_EQ(work.is_recorded(), i > 1);
-    for (float& value : wanted) value += 2.0f * static_cast<float>(i);
-    EXPECT_EQ(ToVector<float>(sum), wanted);
-  }
-  unsetenv("CUDA_EMULATOR_NO_GRAPH_MEMORY");
-  EXPECT_EQ(queued, 2);
-}
-
-TEST_F(CudaKernelTest, DoesNotRecordWhatTheHostBrings) {
-  RepeatedWork work(Device::Cuda(), [] {
-    FromVector(std::vector<float>{1, 2}, {2}, Device::Cuda());
-  });
-  work.Run();
-  // A forked child cannot use the GPU that its parent has used.
-  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH(work.Run(), "bytes of the host in a recording");
 }
 
 TEST_F(CudaKernelTest, AccumulatesDoubles) {

@@ -196,9 +196,11 @@ else
   for tool in memcheck racecheck initcheck; do
     # Our own kernels; the libraries' are NVIDIA's to check. One test runs out of
     # memory on purpose.
-    check "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      --kernel-name kernel_substring=nextword \
-      tests/cuda_test --gtest_brief=1 '--gtest_filter=-*OutOfMemory*'
+    for test in cuda_test cuda_quantize_test; do
+      check "$tool, $test" "$sanitizer" --tool "$tool" --error-exitcode 9 \
+        --kernel-name kernel_substring=nextword \
+        "tests/$test" --gtest_brief=1 '--gtest_filter=-*OutOfMemory*'
+    done
   done
 fi
 

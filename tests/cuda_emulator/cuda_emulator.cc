@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -13,18 +12,8 @@
 
 #include "cuda_runtime.h"
 
-// Work in order, and the memory that it allocates.
-struct EmulatedGraph {
-  std::vector<std::function<void()>> work;
-  std::vector<std::unique_ptr<char[]>> memory;
-  std::map<void*, size_t> live;  // While it is recorded.
-};
-
 namespace cuda_emulator {
 namespace {
-
-// What this thread records, or null.
-thread_local EmulatedGraph* recorded = nullptr;
 
 constexpr size_t kStackBytes = size_t{1} << 17;
 constexpr unsigned kWarp = 32;
@@ -41,9 +30,6 @@ struct Fiber {
   alignas(kMaxExchange) char given[2][kMaxExchange];
   unsigned exchanges = 0;
 };
-
-// Fills it with NaN, of f32, bf16 and f64.
-void Spoil(void* memory, size_t bytes) { std::memset(memory, 0xff, bytes); }
 
 std::vector<std::unique_ptr<Fiber>> fibers;
 unsigned num_fibers = 0;  // Of the block that runs.
@@ -172,102 +158,4 @@ const void* Exchange(const void* value, size_t size, unsigned lane) {
 
 void Trap() { Fail("trap"); }
 
-void Do(std::function<void()> work) {
-  if (recorded == nullptr) return work();
-  recorded->work.push_back(std::move(work));
-}
-
 }  // namespace cuda_emulator
-
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = *total = size_t{1} << 30;
-  return cudaSuccess;
-}
-
-cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
-  if (EmulatedGraph* const graph = cuda_emulator::recorded; graph != nullptr) {
-    graph->memory.push_back(std::make_unique<char[]>(bytes));
-    *pointer = graph->memory.back().get();
-    graph->live[*pointer] = bytes;
-    graph->work.push_back(
-        [p = *pointer, bytes] { cuda_emulator::Spoil(p, bytes); });
-    return cudaSuccess;
-  }
-  // Under AddressSanitizer, malloc does not return null.
-  constexpr size_t kMost = size_t{1} << 36;
-  *pointer = bytes <= kMost ? std::malloc(bytes) : nullptr;
-  if (*pointer == nullptr) return cudaErrorMemoryAllocation;
-  cuda_emulator::Spoil(*pointer, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) {
-  if (EmulatedGraph* const graph = cuda_emulator::recorded; graph != nullptr) {
-    const auto found = graph->live.find(pointer);
-    if (found == graph->live.end()) {
-      cuda_emulator::Fail("a recording frees memory that is not its own");
-    }
-    graph->work.push_back([pointer, bytes = found->second] {
-      cuda_emulator::Spoil(pointer, bytes);
-    });
-    graph->live.erase(found);
-    return cudaSuccess;
-  }
-  std::free(pointer);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  if (cuda_emulator::recorded != nullptr) {
-    cuda_emulator::Fail("a recording waits for the device");
-  }
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  cuda_emulator::recorded = new EmulatedGraph;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t,
-                                  cudaStreamCaptureStatus* status) {
-  *status = cuda_emulator::recorded == nullptr ? cudaStreamCaptureStatusNone
-                                               : cudaStreamCaptureStatusActive;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-  *graph = std::exchange(cuda_emulator::recorded, nullptr);
-  if (!(*graph)->live.empty()) {
-    cuda_emulator::Fail("a recording leaves memory that it allocated");
-  }
-  return cudaSuccess;
-}
-
-// The graph goes on as what is instantiated.
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
-                                 unsigned) {
-  *executable = graph;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  delete executable;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  constexpr char kNoMemory[] = "CUDA_EMULATOR_NO_GRAPH_MEMORY";
-  if (std::getenv(kNoMemory) != nullptr) {
-    unsetenv(kNoMemory);
-    return cudaErrorMemoryAllocation;
-  }
-  for (const auto& work : executable->work) work();
-  return cudaSuccess;
-}
-
-cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
-  *pointer = std::malloc(bytes);
-  return *pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
