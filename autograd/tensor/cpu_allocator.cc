@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "autograd/base/check.h"
+#include "autograd/base/memory_limit.h"
 
 namespace nextword {
 namespace {
@@ -96,7 +97,9 @@ void CpuAllocator::Discard(void* pointer, size_t bytes) {
 }
 
 int64_t CpuAllocator::Capacity() const {
-  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  const int64_t machine =
+      int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  return std::min(machine, MemoryLimit().value_or(machine));
 }
 
 AllocatorStats CpuAllocator::stats() const {
