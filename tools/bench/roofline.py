@@ -23,6 +23,8 @@ parser.add_argument("--config", required=True)
 parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
 parser.add_argument("--flops", type=float, required=True,
                     help="of matrix products a second")
+parser.add_argument("--flops8", type=float,
+                    help="the same in eight bits; by default twice as many")
 parser.add_argument("--bandwidth", type=float, required=True,
                     help="bytes read and written a second")
 options = parser.parse_args()
@@ -41,7 +43,9 @@ step = json.loads(done.stdout)
 
 rows = []
 for kernel in step["kernels"]:
-    compute = kernel["flops_per_step"] / options.flops
+    quantized = kernel["name"] == "matmul_quantized"
+    compute = kernel["flops_per_step"] / (
+        (options.flops8 or 2 * options.flops) if quantized else options.flops)
     memory = kernel["bytes_per_step"] / options.bandwidth
     rows.append((max(compute, memory), kernel, compute > memory))
 rows.sort(key=lambda row: -row[0])
