@@ -17,8 +17,10 @@ struct ScoreMemory {
   static ScoreMemory Of(int64_t batch, int64_t heads, int64_t queries,
                         int64_t keys) {
     constexpr int64_t kMost = int64_t{1} << 30;
-    const auto whole = [](int64_t n) { return (n + 127) / 128 * 128; };
-    const int64_t each = 2 * heads * whole(queries) * whole(keys);
+    const auto whole = [](int64_t n, int64_t block) {
+      return (n + block - 1) / block * block;
+    };
+    const int64_t each = 2 * heads * whole(queries, 64) * whole(keys, 128);
     const int64_t sequences = std::clamp<int64_t>(kMost / each, 1, batch);
     return {sequences, sequences * each};
   }
