@@ -98,6 +98,21 @@ TEST_F(CudaKernelTest, FillsAndConverts) {
   }
 }
 
+// Ids that come often, by packs and one by one.
+TEST_F(CudaKernelTest, AddsRowsOfATableInOrder) {
+  for (const int64_t columns : {64, 67}) {
+    for (const int64_t n : {1, 8, 9, 300}) {
+      const Tensor ids = RandomIds({n}, 3, 1);
+      const Tensor dy = RandomNormal({n, columns}, 2, DType::kF32);
+      Tensor dw = RandomNormal({4, columns}, 3, DType::kF32);
+      Tensor on_gpu = Copy(dw);
+      kernels::embedding_grad(ids, dy, &dw);
+      kernels::embedding_grad(Copy(ids), Copy(dy), &on_gpu);
+      EXPECT_THAT(on_gpu, HasBitsOf(dw)) << n << " by " << columns;
+    }
+  }
+}
+
 // Longer than a tile of keys, so that some are masked as a whole.
 TEST_F(CudaKernelTest, AttendsWithinLongDocuments) {
   constexpr int64_t kLength = 400;

@@ -37,25 +37,50 @@ void EmbeddingForward(In w, In ids, Out y) {
   });
 }
 
-// A block for each run of equal ids: adds the rows of dy at their positions.
-template <typename T, typename U>
-__global__ void EmbeddingGradKernel(int64_t n, int64_t columns, int64_t rows,
-                                    const int32_t* sorted_ids,
-                                    const int32_t* positions, const T* dy,
-                                    U* dw) {
+// The end of the run of equal ids that begins at `first`, of n sorted ones.
+NW_DEVICE int64_t EndOfRun(const int32_t* sorted_ids, int64_t first,
+                           int64_t n) {
+  int64_t low = first, high = n;  // The id is at low, and not from high on.
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (sorted_ids[middle] == sorted_ids[first] ? low : high) = middle;
+  }
+  return high;
+}
+
+// A block for each run of equal ids: adds the rows of dy at their positions,
+// one after the other. A text's commonest token has hundreds of them: several
+// are loaded at once.
+template <int kPack, typename T, typename U>
+__global__ void __launch_bounds__(kThreads, 4)
+    EmbeddingGradKernel(int64_t n, int64_t columns, int64_t rows,
+                        const int32_t* sorted_ids, const int32_t* positions,
+                        const T* dy, U* dw) {
+  constexpr int kAtOnce = 8;
   ForEachRow(n, [=](int64_t first) {
     const int32_t id = sorted_ids[first];
     NW_DEVICE_CHECK(id >= 0 && id < rows, "embedding gradient: id", id);
     if (first > 0 && sorted_ids[first - 1] == id) return;
-    int64_t end = first + 1;
-    while (end < n && sorted_ids[end] == id) ++end;
-    ForEachInBlock(columns, [=](int64_t column) {
-      U& to = dw[id * columns + column];
-      float sum = static_cast<float>(to);
-      for (int64_t i = first; i < end; ++i) {
-        sum += static_cast<float>(dy[positions[i] * columns + column]);
+    const int64_t end = EndOfRun(sorted_ids, first, n);
+    ForEachInBlock(columns / kPack, [=](int64_t pack) {
+      const int64_t column = pack * kPack;
+      const auto row = [=](int64_t i) {
+        return dy + positions[i] * columns + column;
+      };
+      U* const to = dw + id * columns + column;
+      Floats<kPack> sum = Load<kPack>(to, true);
+      int64_t i = first;
+      for (; i + kAtOnce <= end; i += kAtOnce) {
+        const T* from[kAtOnce];
+        for (int k = 0; k < kAtOnce; ++k) from[k] = row(i + k);
+        Floats<kPack> next[kAtOnce];
+        for (int k = 0; k < kAtOnce; ++k) next[k] = Load<kPack>(from[k], true);
+        for (int k = 0; k < kAtOnce; ++k) sum = ForItems(SumOf(), sum, next[k]);
       }
-      to = static_cast<U>(sum);
+      for (; i < end; ++i) {
+        sum = ForItems(SumOf(), sum, Load<kPack>(row(i), true));
+      }
+      Store(sum, to, true);
     });
   });
 }
@@ -68,10 +93,15 @@ void EmbeddingBackward(In ids, In dy, Out dw) {
     DispatchF32OrBf16(dw->dtype(), "embedding gradient", [&](auto to) {
       using T = decltype(from);
       using U = decltype(to);
-      Launch(dw->device(), GridForRows(n, dw->dim(1), dw->device()),
-             EmbeddingGradKernel<T, U>, n, dw->dim(1), dw->dim(0),
-             sorted.ids.data<int32_t>(), sorted.positions.data<int32_t>(),
-             dy.data<T>(), dw->data<U>());
+      constexpr int kPack = kPackOf<T, U>;
+      const bool packs =
+          AlignedForPacks(kPack, dw->dim(1), dy.data<T>(), dw->data<U>());
+      Launch(dw->device(),
+             GridForRows(n, dw->dim(1) / (packs ? kPack : 1), dw->device()),
+             packs ? EmbeddingGradKernel<kPack, T, U>
+                   : EmbeddingGradKernel<1, T, U>,
+             n, dw->dim(1), dw->dim(0), sorted.ids.data<int32_t>(),
+             sorted.positions.data<int32_t>(), dy.data<T>(), dw->data<U>());
     });
   });
 }
