@@ -1,6 +1,17 @@
 #include "autograd/kernels/composed.h"
 
 namespace nextword::kernels::composed {
+namespace {
+
+// Cast, as a part of a kernel.
+Tensor As(DType dtype, In x) {
+  if (x.dtype() == dtype) return x;
+  Tensor y = Empty(x.shape(), dtype, x.device());
+  copy.AsPart(x, &y);
+  return y;
+}
+
+}  // namespace
 
 void LinearGeluTanh(In x, In w, In bias, Out pre, Out y) {
   linear.AsPart(x, w, bias, Tensor(), pre);
@@ -17,17 +28,6 @@ void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre) {
   matmul.AsPart(dy, false, w, false, false, &dpost);
   gelu_tanh_grad.AsPart(pre, dpost, dpre);
 }
-
-namespace {
-
-Tensor As(DType dtype, In x) {
-  if (x.dtype() == dtype) return x;
-  Tensor y = Empty(x.shape(), dtype, x.device());
-  copy.AsPart(x, &y);
-  return y;
-}
-
-}  // namespace
 
 // Eight-bit floats are bf16, too, and so are exact.
 void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,

@@ -119,11 +119,11 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
   const LinearInputs in_down(Variable(post.Reshape(in.shape())), down,
                              down_bias, residual);
   Tensor y = in_down.EmptyRows();
-  // All but post, which is made here.
   std::vector<Variable> inputs = in.All();
   const size_t down_at = inputs.size();
-  for (const Variable& input : in_down.All()) inputs.push_back(input);
-  inputs.erase(inputs.begin() + static_cast<int64_t>(down_at));
+  // But for the first, post, which is made here.
+  const std::vector<Variable> more = in_down.All();
+  inputs.insert(inputs.end(), more.begin() + 1, more.end());
   const Variable result =
       Record("gelu_tanh_feed_forward", y.Reshape(in_down.shape()), inputs,
              [rows = in.x(), pre, post, shape = in.x_shape(), up = in.weight(),
