@@ -29,11 +29,10 @@ class PartialGradient {
   }
 
   // The sum so far, to be added to by one who adds at once what Add would have
-  // added; undefined where that changed the bits, by a rounding less, or what
-  // others see.
+  // added; undefined where that changed what others see.
   Tensor Open(DType dtype) const {
-    const bool open = sum_.defined() && sum_.dtype() == dtype &&
-                      dtype != DType::kBF16 && sum_.OwnsAlone();
+    const bool open =
+        sum_.defined() && sum_.dtype() == dtype && sum_.OwnsAlone();
     return open ? sum_ : Tensor();
   }
 

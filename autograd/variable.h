@@ -29,9 +29,9 @@ struct GradientUse {
   // add to it and return an undefined Tensor: one pass over memory, not three.
   Tensor sum = {};
   // What the input's other consumers have given so far, where it may be written
-  // to. A vjp may likewise add to it, but whole gradients to elements: who
-  // holds a gradient decides whether this is offered, and bits must not depend
-  // on it.
+  // to. A vjp may likewise add to it, but whole gradients to elements, rounded
+  // to its dtype first: who holds a gradient decides whether this is offered,
+  // and bits must not depend on it.
   Tensor partial = {};
 };
 

@@ -99,8 +99,9 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 }
 
 // With g = dy weight and n the normalised row:
-// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; dx +=
-// with kAdd. Adds the row's share to dweight and dbias.
+// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; with
+// kAdd, rounded as without and then added to dx. Adds the row's share to
+// dweight and dbias.
 template <bool kCentered, bool kAdd, typename T, typename U,
           typename C = ComputeType<T>>
 void NormGradRow(const T* __restrict x, const C* __restrict weight,
@@ -124,7 +125,10 @@ void NormGradRow(const T* __restrict x, const C* __restrict weight,
     const C d = static_cast<C>(dy[i]);
     const C normal = (static_cast<C>(x[i]) - row.mean) * row.rstd;
     C gradient = row.rstd * (d * weight[i] - mean_g - normal * mean_gn);
-    if constexpr (kAdd) gradient += static_cast<C>(dx[i]);
+    if constexpr (kAdd) {
+      gradient =
+          static_cast<C>(static_cast<T>(gradient)) + static_cast<C>(dx[i]);
+    }
     dx[i] = static_cast<T>(gradient);
     dweight[i] += d * normal;
   }

@@ -8,9 +8,6 @@
 namespace nextword::kernels::cuda {
 namespace {
 
-// Rows whose parameter gradients one block sums; fixes the order of addition.
-constexpr int64_t kRowsPerPartial = 64;
-
 // Calls f(T{}, U{}) with the types of x and of y (or dy).
 template <typename F>
 void DispatchNorm(DType x, DType y, const F& f) {
@@ -93,14 +90,129 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
   });
 }
 
-// With g = dy weight and n the normalised row:
-// dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; dx +=
-// with kAdd.
+struct ProductOf {
+  NW_DEVICE float operator()(float a, float b) const { return a * b; }
+};
+
+// What a row's elements need for their gradients. With g = dy weight and n the
+// normalised row: dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for
+// RMS norm.
+struct RowGradient {
+  float scale, mean_g, mean_gn;
+
+  template <int kSize>
+  NW_DEVICE Floats<kSize> operator()(const Floats<kSize>& g,
+                                     const Floats<kSize>& normal) const {
+    return ForItems(
+        [row = *this](float g, float n) {
+          return row.scale * (g - row.mean_g - n * row.mean_gn);
+        },
+        g, normal);
+  }
+};
+
+// A gradient, rounded as T, added to the sum of those before it.
+template <typename T, int kSize>
+NW_DEVICE Floats<kSize> AddRounded(const Floats<kSize>& gradient,
+                                   const Floats<kSize>& sum) {
+  return ForItems([](float g, float s) { return float{static_cast<T>(g)} + s; },
+                  gradient, sum);
+}
+
+// Rows that a block has on their way at once: as many as registers hold.
+constexpr int RowsAtOnce(int pack) { return 16 / pack; }
+// Of a block that holds a pack of a row at each thread, in registers.
+constexpr int kMaxHolders = 512;
+
+// Rows whose parameter gradients one block sums, a function of their number
+// alone: it fixes the order of addition. Few, to keep the device busy; but then
+// there are many sums to add.
+int64_t RowsPerPartial(int64_t rows) {
+  constexpr int64_t kMaxPartials = 512, kMultiple = RowsAtOnce(4);
+  const int64_t share = (rows + kMaxPartials - 1) / kMaxPartials;
+  return (share + kMultiple - 1) / kMultiple * kMultiple;
+}
+
+// dx, or dx += with kAdd, and each block's sums of dy n and of dy: sums
+// [2, partials, columns]. A thread holds one pack of each row, so that memory
+// is read once.
 template <bool kCentered, bool kAdd, typename T, typename U>
-__global__ void NormGradKernel(int64_t rows, int64_t columns, bool aligned,
-                               const T* x, const float* weight,
-                               const float* mean, const float* rstd,
-                               const U* dy, T* dx) {
+__global__ void __launch_bounds__(kMaxHolders)
+    NormGradKernel(int64_t rows, int64_t columns, int64_t partials,
+                   int64_t rows_per_partial, const T* x, const float* weight,
+                   const float* mean, const float* rstd, const U* dy, T* dx,
+                   float* sums) {
+  constexpr int kPack = kPackOf<T>, kRows = RowsAtOnce(kPack);
+  const int64_t column = int64_t{threadIdx.x} * kPack;
+  const bool holds = column < columns;
+  const float count = static_cast<float>(columns);
+  const Floats<kPack> w =
+      holds ? Load<kPack>(weight + column, true) : Floats<kPack>{};
+  for (int64_t partial = blockIdx.x; partial < partials; partial += gridDim.x) {
+    const int64_t begin = partial * rows_per_partial;
+    const int64_t end =
+        begin + rows_per_partial < rows ? begin + rows_per_partial : rows;
+    Floats<kPack> dweight{}, dbias{};
+    for (int64_t first = begin; first < end; first += kRows) {
+      Pack<T, kPack> xs[kRows] = {}, olds[kRows] = {};
+      Pack<U, kPack> dys[kRows] = {};
+      float centers[kRows] = {}, scales[kRows] = {};
+      for (int r = 0; r < kRows; ++r) {
+        const int64_t row = first + r, at = row * columns + column;
+        if (row >= end) continue;
+        if constexpr (kCentered) centers[r] = mean[row];
+        scales[r] = rstd[row];
+        if (!holds) continue;
+        xs[r] = LoadPack<kPack>(x + at);
+        dys[r] = LoadPack<kPack>(dy + at);
+        if constexpr (kAdd) olds[r] = LoadPack<kPack>(dx + at);
+      }
+      const auto g = [&](int r) {
+        return ForItems(ProductOf(), ToFloats(dys[r]), w);
+      };
+      const auto normal = [&](int r) {
+        const float center = centers[r], scale = scales[r];
+        return ForItems([=](float x) { return (x - center) * scale; },
+                        ToFloats(xs[r]));
+      };
+      // Of g n, then of g.
+      Floats<2 * kRows> row_sums{};
+      for (int r = 0; r < kRows; ++r) {
+        const auto d = ToFloats(dys[r]), gs = g(r), ns = normal(r);
+        for (int k = 0; k < kPack; ++k) {
+          row_sums.items[r] += gs.items[k] * ns.items[k];
+          row_sums.items[kRows + r] += gs.items[k];
+          dweight.items[k] += d.items[k] * ns.items[k];
+          dbias.items[k] += d.items[k];
+        }
+      }
+      row_sums = CombineBlock(row_sums, SumOf());
+      for (int r = 0; r < kRows; ++r) {
+        if (first + r >= end || !holds) continue;
+        const RowGradient of_row{
+            scales[r], kCentered ? row_sums.items[kRows + r] / count : 0.0f,
+            row_sums.items[r] / count};
+        auto gradient = of_row(g(r), normal(r));
+        if constexpr (kAdd) {
+          gradient = AddRounded<T>(gradient, ToFloats(olds[r]));
+        }
+        Store(gradient, dx + (first + r) * columns + column, true);
+      }
+    }
+    if (!holds) continue;
+    float* const to = sums + partial * columns + column;
+    Store(dweight, to, true);
+    if (kCentered) Store(dbias, to + partials * columns, true);
+  }
+}
+
+// The same for rows that are no packs, or too long for a block to hold, in two
+// kernels that read memory more often. First dx.
+template <bool kCentered, bool kAdd, typename T, typename U>
+__global__ void LongNormGradKernel(int64_t rows, int64_t columns, bool aligned,
+                                   const T* x, const float* weight,
+                                   const float* mean, const float* rstd,
+                                   const U* dy, T* dx) {
   constexpr int kPack = kPackOf<T>;
   ForEachRow(rows, [=](int64_t row) {
     const int64_t begin = row * columns;
@@ -108,56 +220,50 @@ __global__ void NormGradKernel(int64_t rows, int64_t columns, bool aligned,
     const float center = kCentered ? mean[row] : 0.0f;
     const float scale = rstd[row];
     const auto g = [=](int64_t i, auto size) {
-      return ForItems([](float d, float w) { return d * w; },
-                      Load<size>(dy + begin + i, aligned),
+      return ForItems(ProductOf(), Load<size>(dy + begin + i, aligned),
                       Load<size>(weight + i, aligned));
     };
     const auto normal = [=](int64_t i, auto size) {
       return ForItems([=](float d) { return d * scale; },
                       Centered<size>(x + begin + i, center, aligned));
     };
-    const float mean_gn =
-        BlockSumOfPacks<float, kPack>(
-            columns,
-            [=](int64_t i, auto size) {
-              return ForItems([](float g, float n) { return g * n; },
-                              g(i, size), normal(i, size));
-            }) /
+    RowGradient of_row{scale, 0.0f, 0.0f};
+    of_row.mean_gn =
+        BlockSumOfPacks<float, kPack>(columns,
+                                      [=](int64_t i, auto size) {
+                                        return ForItems(ProductOf(), g(i, size),
+                                                        normal(i, size));
+                                      }) /
         count;
-    float mean_g = 0;
     if constexpr (kCentered) {
-      mean_g = BlockSumOfPacks<float, kPack>(columns, g) / count;
+      of_row.mean_g = BlockSumOfPacks<float, kPack>(columns, g) / count;
     }
     ForEachPackInBlock<kPack>(columns, [=](int64_t i, auto size) {
       T* const to = dx + begin + i;
-      auto gradient = ForItems(
-          [=](float g, float n) { return scale * (g - mean_g - n * mean_gn); },
-          g(i, size), normal(i, size));
+      auto gradient = of_row(g(i, size), normal(i, size));
       if constexpr (kAdd) {
-        gradient = ForItems([](float g, float sum) { return g + sum; },
-                            gradient, Load<size>(to, aligned));
+        gradient = AddRounded<T>(gradient, Load<size>(to, aligned));
       }
       Store(gradient, to, aligned);
     });
   });
 }
 
-// Each partial sum of dy n and of dy, over kRowsPerPartial rows:
-// sums [2, partials, columns].
+// Then the sums, as above.
 template <bool kCentered, typename T, typename U>
-__global__ void NormParameterGradKernel(int64_t rows, int64_t columns,
-                                        int64_t partials, bool aligned,
-                                        const T* x, const float* mean,
-                                        const float* rstd, const U* dy,
-                                        float* sums) {
+__global__ void LongNormSumsKernel(int64_t rows, int64_t columns,
+                                   int64_t partials, int64_t rows_per_partial,
+                                   bool aligned, const T* x, const float* mean,
+                                   const float* rstd, const U* dy,
+                                   float* sums) {
   constexpr int kPack = kPackOf<T>;
   const int64_t packs = (columns + kPack - 1) / kPack;
   ForEachItem(partials * packs, [=](int64_t item) {
     const int64_t partial = item / packs;
     const int64_t column = item % packs * kPack;
-    const int64_t begin = partial * kRowsPerPartial;
+    const int64_t begin = partial * rows_per_partial;
     const int64_t end =
-        begin + kRowsPerPartial < rows ? begin + kRowsPerPartial : rows;
+        begin + rows_per_partial < rows ? begin + rows_per_partial : rows;
     const auto add_up = [=](int64_t column, auto size) {
       Floats<size> dweight{}, dbias{};
       for (int64_t row = begin; row < end; ++row) {
@@ -188,29 +294,39 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
               Out dweight, Out dbias) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
-  const int64_t partials = (rows + kRowsPerPartial - 1) / kRowsPerPartial;
+  const int64_t rows_per_partial = RowsPerPartial(rows);
+  const int64_t partials =
+      rows == 0 ? 0 : (rows + rows_per_partial - 1) / rows_per_partial;
   const Device device = dx->device();
   const Tensor wide_weight = Cast(weight, DType::kF32);
+  const float* const pw = wide_weight.data<float>();
   const float* const pmean = kCentered ? mean.data<float>() : nullptr;
+  const float* const prstd = rstd.data<float>();
   Tensor sums = Empty({2, partials, columns}, DType::kF32, device);
+  float* const psums = sums.data<float>();
   DispatchNorm(x.dtype(), dy.dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
-    Launch(
-        device, GridForNorm<T>(rows, columns, device),
-        add ? NormGradKernel<kCentered, true, T, U>
-            : NormGradKernel<kCentered, false, T, U>,
-        rows, columns,
-        AlignedForPacks(kPackOf<T>, columns, x.data<T>(),
-                        wide_weight.data<float>(), dy.data<U>(), dx->data<T>()),
-        x.data<T>(), wide_weight.data<float>(), pmean, rstd.data<float>(),
-        dy.data<U>(), dx->data<T>());
+    const T* const px = x.data<T>();
+    const U* const pdy = dy.data<U>();
+    T* const pdx = dx->data<T>();
+    const int64_t packs = columns / kPackOf<T>;
+    const bool aligned =
+        AlignedForPacks(kPackOf<T>, columns, px, pw, pdy, pdx, psums);
+    if (aligned && packs <= kMaxHolders) {
+      return Launch(device, GridForRows(partials, packs, device, kMaxHolders),
+                    add ? NormGradKernel<kCentered, true, T, U>
+                        : NormGradKernel<kCentered, false, T, U>,
+                    rows, columns, partials, rows_per_partial, px, pw, pmean,
+                    prstd, pdy, pdx, psums);
+    }
+    Launch(device, GridForNorm<T>(rows, columns, device),
+           add ? LongNormGradKernel<kCentered, true, T, U>
+               : LongNormGradKernel<kCentered, false, T, U>,
+           rows, columns, aligned, px, pw, pmean, prstd, pdy, pdx);
     Launch(device, GridForItems(partials * columns / kPackOf<T>, device),
-           NormParameterGradKernel<kCentered, T, U>, rows, columns, partials,
-           AlignedForPacks(kPackOf<T>, columns, x.data<T>(), dy.data<U>(),
-                           sums.data<float>()),
-           x.data<T>(), pmean, rstd.data<float>(), dy.data<U>(),
-           sums.data<float>());
+           LongNormSumsKernel<kCentered, T, U>, rows, columns, partials,
+           rows_per_partial, aligned, px, pmean, prstd, pdy, psums);
   });
   sum_to.AsPart(sums.View(0, {partials, columns}), dweight);
   if (dbias != nullptr && dbias->defined()) {

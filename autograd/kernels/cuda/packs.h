@@ -46,13 +46,24 @@ bool AlignedForPacks(int size, int64_t columns, const T*... pointers) {
 }
 
 template <int kSize, typename T>
+NW_DEVICE Pack<T, kSize> LoadPack(const T* from) {
+  return *reinterpret_cast<const Pack<T, kSize>*>(from);
+}
+
+template <typename T, int kSize>
+NW_DEVICE Floats<kSize> ToFloats(const Pack<T, kSize>& pack) {
+  Floats<kSize> to;
+  for (int k = 0; k < kSize; ++k) {
+    to.items[k] = static_cast<float>(pack.items[k]);
+  }
+  return to;
+}
+
+template <int kSize, typename T>
 NW_DEVICE Floats<kSize> Load(const T* from, bool aligned) {
   Floats<kSize> to;
   if (aligned) {
-    const auto pack = *reinterpret_cast<const Pack<T, kSize>*>(from);
-    for (int k = 0; k < kSize; ++k) {
-      to.items[k] = static_cast<float>(pack.items[k]);
-    }
+    to = ToFloats(LoadPack<kSize>(from));
   } else {
     for (int k = 0; k < kSize; ++k) to.items[k] = static_cast<float>(from[k]);
   }
@@ -81,6 +92,13 @@ NW_DEVICE Floats<kSize> ForItems(const F& f, const Floats<kSize>& first,
     to.items[k] = f(first.items[k], rest.items[k]...);
   }
   return to;
+}
+
+// Item by item, as CombineBlock wants it.
+template <int kSize>
+NW_DEVICE Floats<kSize> operator+(const Floats<kSize>& a,
+                                  const Floats<kSize>& b) {
+  return ForItems(SumOf(), a, b);
 }
 
 // Calls f(i, PackSize<kSize>()) for the packs [i, i + kSize) of [0, n), spread

@@ -12,16 +12,18 @@ namespace {
 
 // What one thread, or one block, adds before sums of sums are made: a function
 // of nothing, so that the order of addition is one of the shape alone.
-constexpr int64_t kRowsPerSum = 64;
+constexpr int64_t kRowsPerThread = 64;
+constexpr int64_t kRowsPerBlock = 1024;
 constexpr int64_t kElementsPerSum = 16384;
 
 int64_t NumSums(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// x [before, n, after] -> sums [before, chunks, after], each of `size` rows.
-template <typename T>
+// x [before, n, after] -> sums [before, chunks, after], each of `size` rows. A
+// thread per pack of columns.
+template <typename T, typename U>
 __global__ void SumRowsKernel(int64_t before, int64_t n, int64_t after,
                               int64_t chunks, int64_t size, bool aligned,
-                              const T* x, float* sums) {
+                              const T* x, U* sums) {
   constexpr int kPack = kPackOf<T>;
   const int64_t packs = (after + kPack - 1) / kPack;
   ForEachItem(before * chunks * packs, [=](int64_t item) {
@@ -30,7 +32,7 @@ __global__ void SumRowsKernel(int64_t before, int64_t n, int64_t after,
     const int64_t begin = chunk * size;
     const int64_t end = begin + size < n ? begin + size : n;
     const T* const from = x + item / packs / chunks * n * after;
-    float* const to = sums + item / packs * after;
+    U* const to = sums + item / packs * after;
     const auto add_up = [=](int64_t column, auto size) {
       Floats<size> sum{};
       for (int64_t row = begin; row < end; ++row) {
@@ -47,32 +49,63 @@ __global__ void SumRowsKernel(int64_t before, int64_t n, int64_t after,
   });
 }
 
-// sums [before, chunks, after] -> y [before, after].
-template <typename T>
-__global__ void AddSumsKernel(int64_t before, int64_t chunks, int64_t after,
-                              const float* sums, T* y) {
-  ForEachItem(before * after, [=](int64_t item) {
-    const float* const from =
-        sums + item / after * chunks * after + item % after;
+// x [before, n, after] -> y [before, after]. A block for a warp's width of
+// columns, whose warps share the rows: with a thread per column, few columns
+// would wait for row after row.
+template <typename T, typename U>
+__global__ void __launch_bounds__(kWarp* kWarp)
+    SumColumnsKernel(int64_t before, int64_t n, int64_t after, const T* x,
+                     U* y) {
+  constexpr int kAtOnce = 8;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int64_t strips = (after + kWarp - 1) / kWarp;
+  ForEachRow(before * strips, [=](int64_t item) {
+    __shared__ double sums[kWarp][kWarp];
+    const int64_t column = item % strips * kWarp + lane;
+    const bool inside = column < after;
+    const T* const from = x + item / strips * n * after + column;
+    const int64_t end = inside ? n : 0;
     double sum = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      sum += from[chunk * after];
+    int64_t row = warp;
+    for (; row + (kAtOnce - 1) * kWarp < end; row += kAtOnce * kWarp) {
+      float next[kAtOnce];
+      for (int k = 0; k < kAtOnce; ++k) {
+        next[k] = static_cast<float>(from[(row + k * kWarp) * after]);
+      }
+      for (int k = 0; k < kAtOnce; ++k) sum += next[k];
     }
-    y[item] = static_cast<T>(static_cast<float>(sum));
+    for (; row < end; row += kWarp)
+      sum += static_cast<float>(from[row * after]);
+    __syncthreads();  // The sums of the strip before have been read.
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (warp > 0 || !inside) return;
+    for (int i = 1; i < kWarp; ++i) sum += sums[i][lane];
+    y[item / strips * after + column] = static_cast<U>(static_cast<float>(sum));
   });
+}
+
+template <typename T, typename U>
+void SumRows(const T* x, int64_t before, int64_t n, int64_t after,
+             int64_t chunks, U* sums, Device device) {
+  Launch(device, GridForItems(before * chunks * after / kPackOf<T>, device),
+         SumRowsKernel<T, U>, before, n, after, chunks, kRowsPerThread,
+         AlignedForPacks(kPackOf<T>, after, x, sums), x, sums);
 }
 
 template <typename T, typename U>
 void SumOverRows(const T* x, int64_t before, int64_t n, int64_t after, U* y,
                  Device device) {
-  const int64_t chunks = NumSums(n, kRowsPerSum);
-  const Tensor sums = Empty({before, chunks, after}, DType::kF32, device);
-  Launch(device, GridForItems(sums.numel() / kPackOf<T>, device),
-         SumRowsKernel<T>, before, n, after, chunks, kRowsPerSum,
-         AlignedForPacks(kPackOf<T>, after, x, sums.data<float>()), x,
-         sums.data<float>());
-  Launch(device, GridForItems(before * after, device), AddSumsKernel<U>, before,
-         chunks, after, sums.data<float>(), y);
+  if (n <= kRowsPerThread) return SumRows(x, before, n, after, 1, y, device);
+  if (n > kRowsPerBlock) {
+    const int64_t chunks = NumSums(n, kRowsPerThread);
+    const Tensor sums = Empty({before, chunks, after}, DType::kF32, device);
+    SumRows(x, before, n, after, chunks, sums.data<float>(), device);
+    return SumOverRows(sums.data<float>(), before, chunks, after, y, device);
+  }
+  const int64_t blocks = before * ((after + kWarp - 1) / kWarp);
+  Launch(device, GridForRows(blocks, kWarp * kWarp, device, kWarp * kWarp),
+         SumColumnsKernel<T, U>, before, n, after, x, y);
 }
 
 struct Identity {
