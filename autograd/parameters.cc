@@ -1,5 +1,6 @@
 #include "autograd/parameters.h"
 
+#include <algorithm>
 #include <set>
 
 #include "autograd/base/check.h"
@@ -11,12 +12,18 @@ namespace nextword {
 Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
                        Device device) {
   std::set<std::string> names;
-  int64_t numel = 0;
   for (const NamedVariable& leaf : leaves) {
     NW_CHECK(names.insert(leaf.name).second)
         << "two parameters are named " << leaf.name;
-    entries_.push_back({leaf.name, leaf.variable, numel});
-    numel += leaf.variable.numel();
+    entries_.push_back({leaf.name, leaf.variable, 0});
+  }
+  std::stable_partition(entries_.begin(), entries_.end(),
+                        [](const Entry& entry) { return !entry.is_matrix(); });
+  int64_t numel = 0;
+  for (Entry& entry : entries_) {
+    entry.offset = numel;
+    numel += entry.numel();
+    if (!entry.is_matrix()) vectors_.end = numel;
   }
   {
     const MemoryLabel label("weights");

@@ -1,10 +1,12 @@
 // Parameters: a model's weights as named views over flat buffers.
 //
-// Values lie in one buffer and gradients in another, both in registration
-// order, without gaps. For mixed precision a third buffer holds the matrices as
-// bf16: leaves then compute with these copies, while gradients add up, and the
-// optimizer works, at full precision. Reduction, sharding, clipping and
-// optimizers work on ranges of them. Not thread-safe.
+// Values lie in one buffer and gradients in another, without gaps: vectors
+// (biases and norms) first, then matrices, each in registration order, so that
+// an optimizer, which treats the two differently, updates two ranges. For mixed
+// precision a third buffer holds the matrices as bf16: leaves then compute with
+// these copies, while gradients add up, and the optimizer works, at full
+// precision. Reduction, sharding, clipping and optimizers work on ranges of
+// them. Not thread-safe.
 #ifndef NEXTWORD_AUTOGRAD_PARAMETERS_H_
 #define NEXTWORD_AUTOGRAD_PARAMETERS_H_
 
@@ -59,8 +61,11 @@ class Parameters {
   Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
              Device device);
 
+  // In the buffers' order.
   const std::vector<Entry>& entries() const { return entries_; }
   int64_t numel() const { return values_.numel(); }
+  // The range of all vectors.
+  FlatRange vectors() const { return vectors_; }
 
   // Flat, [numel].
   const Tensor& values() const { return values_; }
@@ -83,6 +88,7 @@ class Parameters {
 
  private:
   std::vector<Entry> entries_;
+  FlatRange vectors_ = {0, 0};
   Tensor values_;
   Tensor gradients_;
   Tensor copies_;

@@ -204,10 +204,10 @@ absl::Status Learner::Initialize() {
     model_.Initialize(config_.seed());
   } else {
     // A whole model may be more than this rank's memory holds.
-    auto entry = parameters_->entries().begin();
-    model_.Initialize(config_.seed(), [&] {
-      if (entry->is_matrix()) shards_->Discard(*entry);
-      ++entry;
+    model_.Initialize(config_.seed(), [this](const std::string& name) {
+      for (const Parameters::Entry& entry : parameters_->entries()) {
+        if (entry.name == name && entry.is_matrix()) shards_->Discard(entry);
+      }
     });
   }
   return ResumeAt(0, 0);

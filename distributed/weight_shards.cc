@@ -23,9 +23,9 @@ WeightShards::WeightShards(std::vector<FlatRange> buckets,
   }
 }
 
-const Tensor& WeightShards::FlatOf(const Parameters::Entry& entry) const {
-  const bool narrow = entry.is_matrix() && parameters_->copies().defined();
-  return narrow ? parameters_->copies() : parameters_->values();
+const Tensor& WeightShards::Matrices() const {
+  const Tensor& copies = parameters_->copies();
+  return copies.defined() ? copies : parameters_->values();
 }
 
 absl::Status WeightShards::Share() {
@@ -36,11 +36,8 @@ absl::Status WeightShards::Share() {
     Discard(parameters_->entries()[fetched.entry]);
   }
   fetched_.clear();
-  std::vector<Work> works;
-  for (const Parameters::Entry& entry : parameters_->entries()) {
-    if (entry.is_matrix()) continue;
-    for (Work& work : Start(entry)) works.push_back(std::move(work));
-  }
+  const std::vector<Work> works =
+      Start(parameters_->vectors(), parameters_->values());
   const ActivityScope activity("all-gather", "vectors",
                                ActivityKind::kWaitsForOthers);
   for (const Work& work : works) {
@@ -57,7 +54,7 @@ void WeightShards::Discard(const Parameters::Entry& entry) {
     const FlatRange mine = Overlap(
         part,
         PieceOf(bucket, communicator_->world_size(), communicator_->rank()));
-    const Tensor& flat = FlatOf(entry);
+    const Tensor& flat = Matrices();
     if (mine.size() == 0) {
       nextword::Discard(part.Of(flat));
       continue;
@@ -110,13 +107,15 @@ void WeightShards::Fetch(size_t entry) {
     Discard(parameters_->entries()[fetched_.back().entry]);
     fetched_.pop_back();
   }
-  fetched_.push_front({entry, Start(parameters_->entries()[entry])});
+  const Parameters::Entry& matrix = parameters_->entries()[entry];
+  fetched_.push_front({entry, Start(matrix.range(), Matrices())});
 }
 
-std::vector<Work> WeightShards::Start(const Parameters::Entry& entry) {
+std::vector<Work> WeightShards::Start(const FlatRange& range,
+                                      const Tensor& flat) {
   std::vector<Work> works;
   for (const FlatRange& bucket : buckets_) {
-    const FlatRange part = Overlap(entry.range(), bucket);
+    const FlatRange part = Overlap(range, bucket);
     if (part.size() == 0) continue;
     std::vector<int64_t> sizes;
     for (int rank = 0; rank < communicator_->world_size(); ++rank) {
@@ -124,8 +123,8 @@ std::vector<Work> WeightShards::Start(const Parameters::Entry& entry) {
           Overlap(part, PieceOf(bucket, communicator_->world_size(), rank))
               .size());
     }
-    works.push_back(communicator_->AllGather(part.Of(FlatOf(entry)),
-                                             std::move(sizes), "all-gather"));
+    works.push_back(communicator_->AllGather(part.Of(flat), std::move(sizes),
+                                             "all-gather"));
   }
   return works;
 }

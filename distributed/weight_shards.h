@@ -42,7 +42,7 @@ class WeightShards {
   // and vectors are exchanged. Collective.
   absl::Status Share();
 
-  // Discards the others' pieces of a parameter. Before Share.
+  // Discards the others' pieces of a matrix. Before Share.
   void Discard(const Parameters::Entry& entry);
 
   // A step begins: its uses are those of the step before.
@@ -63,10 +63,10 @@ class WeightShards {
   void Use(size_t entry);
   std::optional<size_t> NextUse(size_t entry);
   void Fetch(size_t entry);
-  std::vector<Work> Start(const Parameters::Entry& entry);
+  std::vector<Work> Start(const FlatRange& range, const Tensor& flat);
   void Wait(Fetched* fetched);
-  // The buffer that ops read `entry` from.
-  const Tensor& FlatOf(const Parameters::Entry& entry) const;
+  // The buffer that ops read matrices from.
+  const Tensor& Matrices() const;
 
   const std::vector<FlatRange> buckets_;
   Parameters* const parameters_;

@@ -25,7 +25,8 @@ std::vector<NamedVariable> Module::NamedParameters() const {
   return leaves;
 }
 
-void Module::Initialize(uint64_t seed, const std::function<void()>& filled) {
+void Module::Initialize(uint64_t seed,
+                        const std::function<void(const std::string&)>& filled) {
   ForEach("", [&](const std::string& name, const Declared& declared) {
     Tensor value = declared.variable.value();
     if (declared.init.std == 0) {
@@ -35,7 +36,7 @@ void Module::Initialize(uint64_t seed, const std::function<void()>& filled) {
       const RandomKey key{.seed = seed, .step = Hash64(name)};
       kernels::normal(&value, key, declared.init.std);
     }
-    if (filled) filled();
+    if (filled) filled(name);
   });
 }
 

@@ -38,8 +38,9 @@ class Module {
   std::vector<NamedVariable> NamedParameters() const;
 
   // Fills all (allocated) parameters. A parameter's values follow from `seed`
-  // and its name alone. Calls `filled` after each, in their order.
-  void Initialize(uint64_t seed, const std::function<void()>& filled = {});
+  // and its name alone. Calls `filled` after each, with its name.
+  void Initialize(uint64_t seed,
+                  const std::function<void(const std::string&)>& filled = {});
 
  protected:
   Module() = default;

@@ -147,6 +147,19 @@ TEST_P(OptimTest, OnlyMatricesDecay) {
   }
 }
 
+// One launch for each on a GPU, however many parameters there are.
+TEST_P(OptimTest, UpdatesVectorsAtOnceAndMatricesAtOnce) {
+  const auto parameters = Start(DType::kF32);
+  const auto optimizer = MakeOptimizer(config_, parameters.get());
+  const std::vector<Moment::Part> parts = optimizer->Moments()[0].parts;
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].begin, 0);
+  EXPECT_EQ(parts[0].values.numel(), parameters->vectors().size());
+  EXPECT_EQ(parts[1].begin, parameters->vectors().end);
+  EXPECT_EQ(parts[1].values.numel(),
+            parameters->numel() - parameters->vectors().size());
+}
+
 TEST_P(OptimTest, StateNamesEveryMomentAndRestoresIt) {
   const auto parameters = Start(DType::kF32);
   const auto optimizer = MakeOptimizer(config_, parameters.get());
@@ -327,8 +340,9 @@ TEST(MuonTest, MatricesOfBlocksAloneAreOrthogonalized) {
     }
   }
   for (size_t i = 0; i < shapes.size(); ++i) {
-    const bool hidden = i == 2 || i == 4;
     const Parameters::Entry& entry = adamw.entries()[i];
+    const bool hidden = entry.name == "blocks.0.up.weight" ||
+                        entry.name == "blocks.1.up.weight";
     EXPECT_THAT(muon.entries()[i].variable.value(),
                 IsNear(hidden ? values[i] : entry.variable.value(), 1e-13))
         << entry.name;
@@ -338,11 +352,11 @@ TEST(MuonTest, MatricesOfBlocksAloneAreOrthogonalized) {
   // Hidden matrices have one moment.
   std::vector<std::string> names;
   for (const NamedTensor& named : by_muon->State()) names.push_back(named.name);
-  EXPECT_THAT(names, ElementsAre("m.embed.weight", "m.blocks.0.norm.weight",
-                                 "m.blocks.0.up.weight", "m.blocks.0.up.bias",
+  EXPECT_THAT(names, ElementsAre("m.blocks.0.norm.weight", "m.blocks.0.up.bias",
+                                 "m.embed.weight", "m.blocks.0.up.weight",
                                  "m.blocks.1.up.weight", "m.head.weight",
-                                 "v.embed.weight", "v.blocks.0.norm.weight",
-                                 "v.blocks.0.up.bias", "v.head.weight"));
+                                 "v.blocks.0.norm.weight", "v.blocks.0.up.bias",
+                                 "v.embed.weight", "v.head.weight"));
 }
 
 TEST(ClipTest, NormIsThatOfAllElements) {

@@ -28,25 +28,27 @@ class ParametersTest : public ::testing::Test {
       Device::Cpu()};
 };
 
-TEST_F(ParametersTest, LieOneAfterTheOtherInOrder) {
+TEST_F(ParametersTest, VectorsLieBeforeMatrices) {
   EXPECT_EQ(parameters_.numel(), 8);
   EXPECT_EQ(parameters_.values().shape(), Shape({8}));
   ASSERT_EQ(parameters_.entries().size(), 3u);
-  const Parameters::Entry& weight = parameters_.entries()[0];
-  const Parameters::Entry& bias = parameters_.entries()[2];
-  EXPECT_EQ(weight.name, "weight");
-  EXPECT_EQ(weight.offset, 0);
-  EXPECT_EQ(weight.numel(), 6);
-  EXPECT_TRUE(weight.is_matrix());
-  EXPECT_EQ(bias.offset, 6);
+  const Parameters::Entry& bias = parameters_.entries()[0];
+  const Parameters::Entry& weight = parameters_.entries()[1];
+  EXPECT_EQ(bias.name, "bias");
+  EXPECT_EQ(bias.offset, 0);
+  EXPECT_EQ(bias.numel(), 2);
   EXPECT_FALSE(bias.is_matrix());
+  EXPECT_EQ(parameters_.vectors().end, 2);
+  EXPECT_EQ(weight.name, "weight");
+  EXPECT_EQ(weight.offset, 2);
+  EXPECT_TRUE(weight.is_matrix());
 }
 
 TEST_F(ParametersTest, LeavesAreViewsOfTheValues) {
   Tensor values = parameters_.values();
   for (int i = 0; i < 8; ++i) values.data<float>()[i] = static_cast<float>(i);
-  EXPECT_THAT(ToVector<float>(weight_.value()), ElementsAre(0, 1, 2, 3, 4, 5));
-  EXPECT_THAT(ToVector<float>(bias_.value()), ElementsAre(6, 7));
+  EXPECT_THAT(ToVector<float>(weight_.value()), ElementsAre(2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(ToVector<float>(bias_.value()), ElementsAre(0, 1));
   EXPECT_EQ(weight_.shape(), Shape({2, 3}));
 }
 
@@ -59,13 +61,13 @@ TEST_F(ParametersTest, BackwardAddsToTheFlatGradients) {
     Backward(Linear(x, weight_, bias_));
     const float p = static_cast<float>(pass);
     EXPECT_THAT(ToVector<float>(parameters_.gradients()),
-                ElementsAre(p, 2 * p, 3 * p, p, 2 * p, 3 * p, p, p));
+                ElementsAre(p, p, p, 2 * p, 3 * p, p, 2 * p, 3 * p));
   }
   parameters_.ZeroGradients();
   EXPECT_THAT(ToVector<float>(parameters_.gradients()), Each(0));
   Backward(bias_);
   EXPECT_THAT(ToVector<float>(parameters_.gradients()),
-              ElementsAre(0, 0, 0, 0, 0, 0, 1, 1));
+              ElementsAre(1, 1, 0, 0, 0, 0, 0, 0));
 }
 
 TEST(ParametersDeathTest, Names) {
