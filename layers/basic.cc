@@ -24,8 +24,8 @@ Embedding::Embedding(int64_t rows, int64_t size, double init_std) {
   weight_ = AddParameter("weight", {rows, size}, Init::Normal(init_std));
 }
 
-Variable Embedding::Forward(const Tensor& ids) const {
-  return nextword::Embedding(weight_, ids);
+Variable Embedding::Forward(const Tensor& ids, DType dtype) const {
+  return nextword::Embedding(weight_, ids, dtype);
 }
 
 Norm::Norm(const ModelConfig& model)

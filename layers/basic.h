@@ -35,8 +35,8 @@ class Embedding : public Module {
  public:
   Embedding(int64_t rows, int64_t size, double init_std);
 
-  // ids i32 [..] -> [.., size].
-  Variable Forward(const Tensor& ids) const;
+  // ids i32 [..] -> [.., size], as `dtype`.
+  Variable Forward(const Tensor& ids, DType dtype) const;
 
   const Variable& weight() const { return weight_; }
 

@@ -23,13 +23,13 @@ double MeanKeys(const ModelConfig& model, int64_t length) {
   return (ramp + flat) / static_cast<double>(length);
 }
 
-// Bytes per token of what a model computes: sums are at least f32.
+// Bytes per token of what a model computes.
 struct TokenBytes {
   TokenBytes(const ModelConfig& m, const TrainShape& shape)
       : quantized(shape.quantized),
         compute(static_cast<int64_t>(DTypeSize(shape.compute_dtype))),
         factor(quantized ? 1 : compute),
-        sum(std::max<int64_t>(4, compute)),
+        stream(m.residual_in_f32() ? 4 : compute),
         hidden(m.hidden_size()),
         heads(int64_t{m.num_heads()} * m.head_dim()),
         qkv(heads + 2 * int64_t{m.kv_heads()} * m.head_dim()),
@@ -42,7 +42,8 @@ struct TokenBytes {
   // in eight bits once more, and the feed-forward layer before and after its
   // activation.
   int64_t SavedByBlock() const {
-    return sum * 2 * hidden + compute * (qkv * (rotary ? 2 : 1) + heads + pre) +
+    return stream * 2 * hidden +
+           compute * (qkv * (rotary ? 2 : 1) + heads + pre) +
            factor * (2 * hidden + post + (quantized ? heads : 0));
   }
 
@@ -59,7 +60,7 @@ struct TokenBytes {
       case ModelConfig::MLP:
         return model.layers() * (SavedByBlock() - SavedByMlp()) + SavedByMlp();
       case ModelConfig::BLOCK:
-        return model.layers() * sum * hidden + SavedByBlock();
+        return model.layers() * stream * hidden + SavedByBlock();
     }
     NW_CHECK(false) << "recompute " << model.recompute();
     return 0;
@@ -68,16 +69,16 @@ struct TokenBytes {
   // The gradients on their way through a block, at the most; one in eight bits,
   // and its transpose.
   int64_t PassingBlock() const {
-    return sum * 2 * hidden + compute * (pre + post) +
+    return stream * 2 * hidden + compute * (pre + post) +
            (quantized ? 2 * pre : 0);
   }
 
   // The embedding, the final norm's result, and its gradient by the loss.
-  int64_t Ends() const { return sum * hidden + 2 * compute * hidden; }
+  int64_t Ends() const { return stream * hidden + 2 * compute * hidden; }
 
   bool quantized;
   int64_t compute, factor;  // Of an element; of a factor of a product.
-  int64_t sum, hidden, heads, qkv, post, pre;
+  int64_t stream, hidden, heads, qkv, post, pre;
   bool rotary;
 };
 

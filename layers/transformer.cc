@@ -36,7 +36,9 @@ Variable Transformer::Embed(const Tensor& ids,
   const int64_t first = context.first_position();
   const int64_t last = first + ids.dim(1);
   NW_CHECK_LE(last, config_.context_length()) << "tokens in context";
-  Variable x = embed_.Forward(ids);
+  const DType dtype = embed_.weight().dtype();
+  Variable x =
+      embed_.Forward(ids, config_.residual_in_f32() ? SumDType(dtype) : dtype);
   if (pos_embed_ != nullptr) x = AddRows(x, pos_embed_->weight(), first);
   x = DropoutAt(context, "", "embed", x);
   return Visit(context, "", "embed", x);
@@ -66,9 +68,9 @@ const Variable& Transformer::HeadWeight() const {
 Variable Transformer::Logits(const Variable& hidden,
                              const ForwardContext& context) const {
   const Variable& weight = HeadWeight();
-  const DType dtype = weight.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
-  return Visit(context, "", "logits",
-               nextword::Linear(hidden, weight, {}, {}, dtype));
+  return Visit(
+      context, "", "logits",
+      nextword::Linear(hidden, weight, {}, {}, SumDType(weight.dtype())));
 }
 
 Variable Transformer::Forward(const Tensor& ids,

@@ -20,8 +20,7 @@ class Transformer : public Module {
   // `model` is resolved (configs/model_config.h).
   explicit Transformer(const ModelConfig& model);
 
-  // The normalised residual stream: ids i32 [B, T] -> [B, T, C]. The stream
-  // itself is f32 where weights are bf16 (Parameters::ComputeIn).
+  // The normalised residual stream: ids i32 [B, T] -> [B, T, C].
   Variable Hidden(const Tensor& ids, const ForwardContext& context = {}) const;
 
   // Scores of the next token: hidden [.., C] -> [.., V], never bf16.

@@ -55,7 +55,8 @@ NW_KERNEL(swiglu_grad, In x, In dy, Out dx);
 NW_KERNEL(dropout, In x, double p, RandomKey key, Out y);
 
 // Reductions.
-NW_KERNEL(sum_to, In x, Out y);  // Sums what broadcasting repeated.
+// Sums what broadcasting repeated; of a bf16 x, y may be f32.
+NW_KERNEL(sum_to, In x, Out y);
 // Of chunks of kSquaresChunk elements; y f64 [ceil(n / kSquaresChunk)].
 NW_KERNEL(sum_squares, In x, Out y);
 NW_KERNEL(max_last, In x, Out y, Out index);     // [R, C] -> [R], i32 [R]
@@ -94,13 +95,13 @@ NW_KERNEL(matmul_quantized, In a, In scale_a, In b, In scale_b, In bias,
           In addend, Out y);
 
 // Rows of w [V, C] by ids (i32) -> [ids.., C], of w's dtype or f32; dw += in
-// order of position.
+// order of position, and may be f32 for bf16 dy.
 NW_KERNEL(embedding, In w, In ids, Out y);
 NW_KERNEL(embedding_grad, In ids, In dy, Out dw);
 
 // Over the last dimension. weight, bias [C], bias optional, of any dtype; mean,
-// rstd stat [R]; dx += with `add`; dweight, dbias assigned, dbias optional. y
-// and dy of an f32 x may be bf16.
+// rstd stat [R]; dx += with `add`, of what is rounded to its dtype first;
+// dweight, dbias assigned, dbias optional. y and dy of an f32 x may be bf16.
 NW_KERNEL(layer_norm, In x, In weight, In bias, double epsilon, Out y, Out mean,
           Out rstd);
 NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, bool add,

@@ -30,11 +30,14 @@ Tensor Scaled(const Tensor& x, double factor) {
 }
 
 // The gradient of something of shape `shape` that was broadcast.
-Tensor SumTo(const Tensor& dy, const Shape& shape) {
+Tensor SumTo(const Tensor& dy, const Shape& shape, DType dtype) {
   if (dy.shape() == shape) return dy;
-  Tensor dx = Empty(shape, dy.dtype(), dy.device());
+  Tensor dx = Empty(shape, dtype, dy.device());
   kernels::sum_to(dy, &dx);
   return dx;
+}
+Tensor SumTo(const Tensor& dy, const Shape& shape) {
+  return SumTo(dy, shape, dy.dtype());
 }
 
 }  // namespace
@@ -59,10 +62,12 @@ Variable AddRows(const Variable& x, const Variable& table, int64_t first) {
                     const Tensor& dy, const Vjp::Uses& uses) {
                   if (!uses[1].wanted) return Gradients{dy, Tensor()};
                   const bool add = uses[1].sum.defined();
+                  const DType sum_dtype = SumDType(dy.dtype());
                   const Tensor sum =
-                      add ? uses[1].sum : Zeros(shape, dy.dtype(), dy.device());
+                      add ? uses[1].sum : Zeros(shape, sum_dtype, dy.device());
                   Tensor rows = sum.Rows(first, last);
-                  kernels::accumulate(SumTo(dy, rows.shape()), &rows);
+                  kernels::accumulate(SumTo(dy, rows.shape(), sum_dtype),
+                                      &rows);
                   return Gradients{dy, add ? Tensor() : Cast(sum, dtype)};
                 });
 }

@@ -42,9 +42,7 @@ struct Attended {
            const AttentionMask& mask) {
     const Tensor& x = q.data;
     y = Empty({x.dim(0), x.dim(1), q.count, x.dim(3)}, x.dtype(), x.device());
-    lse =
-        Empty({x.dim(0), q.count, x.dim(1)},
-              x.dtype() == DType::kF64 ? DType::kF64 : DType::kF32, x.device());
+    lse = Empty({x.dim(0), q.count, x.dim(1)}, SumDType(x.dtype()), x.device());
     kernels::attention(q, k, v, AttentionScale(x), mask, &y, &lse);
   }
 

@@ -95,21 +95,21 @@ Variable Concat(const std::vector<Variable>& parts, int axis) {
   });
 }
 
-Variable Embedding(const Variable& weight, const Tensor& ids) {
+Variable Embedding(const Variable& weight, const Tensor& ids,
+                   std::optional<DType> dtype) {
   NW_CHECK(weight.shape().rank() == 2 && ids.dtype() == DType::kI32)
       << "embedding of " << ids << " in " << weight.value();
   std::vector<int64_t> dims = ids.shape().dims();
   dims.push_back(weight.dim(1));
-  const DType dtype =
-      weight.dtype() == DType::kBF16 ? DType::kF32 : weight.dtype();
-  Tensor y = Empty(Shape(dims), dtype, weight.value().device());
+  Tensor y = Empty(Shape(dims), dtype.value_or(weight.dtype()),
+                   weight.value().device());
   kernels::embedding(weight.value(), ids, &y);
   return Record("embedding", y, {weight},
                 [shape = weight.shape(), dtype = weight.dtype(), ids](
                     const Tensor& dy, const Vjp::Uses& uses) {
                   Tensor sum = uses[0].sum;
                   const bool add = sum.defined();
-                  if (!add) sum = Zeros(shape, dy.dtype(), dy.device());
+                  if (!add) sum = Zeros(shape, SumDType(dtype), dy.device());
                   kernels::embedding_grad(ids, dy, &sum);
                   return Gradients{add ? Tensor() : Cast(sum, dtype)};
                 });

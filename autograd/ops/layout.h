@@ -3,6 +3,7 @@
 #define NEXTWORD_AUTOGRAD_OPS_LAYOUT_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "autograd/variable.h"
@@ -24,10 +25,11 @@ Variable Slice(const Variable& x, int axis, int64_t begin, int64_t end);
 // One after the other along `axis`; other sizes are equal.
 Variable Concat(const std::vector<Variable>& parts, int axis);
 
-// Rows of `weight` [V, C] by `ids` (i32, any shape): [ids.., C], in f32 when
-// weight is bf16, for sums begin here. An id outside of [0, V) is a CHECK
+// Rows of `weight` [V, C] by `ids` (i32, any shape): [ids.., C] of `dtype`,
+// weight's or, of a bf16 weight, f32. An id outside of [0, V) is a CHECK
 // failure.
-Variable Embedding(const Variable& weight, const Tensor& ids);
+Variable Embedding(const Variable& weight, const Tensor& ids,
+                   std::optional<DType> dtype = std::nullopt);
 
 }  // namespace nextword
 

@@ -67,7 +67,7 @@ Variable CrossEntropy(const Variable& logits, const Tensor& targets) {
            targets.dtype() == DType::kI32)
       << "cross_entropy of " << logits.value() << " with targets " << targets;
   const int64_t rows = targets.numel();
-  const DType dtype = logits.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+  const DType dtype = SumDType(logits.dtype());
   const Tensor x = logits.value().Reshape({rows, logits.dim(-1)});
   Tensor losses = Empty({rows}, dtype, x.device());
   Tensor lse = Empty({rows}, dtype, x.device());
@@ -99,7 +99,7 @@ Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
       << "linear_cross_entropy of " << x.value() << " with weight "
       << weight.value() << " and targets " << targets;
   const int64_t rows = targets.numel();
-  const DType dtype = x.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+  const DType dtype = SumDType(x.dtype());
   const Device device = x.value().device();
   HeadLoss head;
   head.losses = Empty({rows}, dtype, device);

@@ -16,8 +16,7 @@ void CheckParameter(const char* op, const Variable& x, const char* name,
 
 // A place for one statistic per row.
 Tensor RowStatistic(const Tensor& x) {
-  const DType dtype = x.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
-  return Empty({x.shape().NumelBefore(-1)}, dtype, x.device());
+  return Empty({x.shape().NumelBefore(-1)}, SumDType(x.dtype()), x.device());
 }
 
 Tensor Result(const Tensor& x, std::optional<DType> dtype) {

@@ -97,6 +97,11 @@ struct ComputeTypeOf<FloatE5M2> {
 template <typename T>
 using ComputeType = typename ComputeTypeOf<T>::type;
 
+// Of sums of elements, and of statistics: f32, of f64 f64.
+inline DType SumDType(DType dtype) {
+  return dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
 // Calls f(T{}) with the C++ type of a floating-point dtype.
 template <typename F>
 void DispatchFloat(DType dtype, const char* what, const F& f) {

@@ -176,6 +176,14 @@ void MultiplyBf16(int64_t m, int64_t n, int64_t k, MatrixView<BFloat16> a,
   it->second.Run(a.data, b.data, bias, c);
 }
 
+// c = the residual's tile.
+void CopyTile(const BFloat16* residual, int64_t rows, int64_t columns,
+              BFloat16* c, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::copy_n(residual + i * stride, columns, c + i * stride);
+  }
+}
+
 // c = the addends' sum over one tile; false when it was left undefined, for
 // there are none.
 template <typename U>
@@ -206,7 +214,9 @@ void MultiplyTile(int64_t m, int64_t n, int64_t k, MatrixView<T> a,
                   int64_t stride_c) {
   const SerialScope scope;
   if constexpr (std::is_same_v<U, BFloat16>) {
-    MultiplyBf16(m, n, k, a, b, addends.bias, false, c, stride_c);
+    const bool add = addends.residual != nullptr;
+    if (add) CopyTile(addends.residual, m, n, c, stride_c);
+    MultiplyBf16(m, n, k, a, b, addends.bias, add, c, stride_c);
   } else {
     const bool add = StartTile(addends, m, n, c, stride_c);
     if constexpr (std::is_same_v<T, BFloat16>) {
@@ -243,7 +253,10 @@ template <typename U>
 void AddNothing(int64_t m, int64_t n, const Addends<U>& addends, U* c) {
   if constexpr (std::is_same_v<U, BFloat16>) {
     for (int64_t i = 0; i < m * n; ++i) {
-      c[i] = BFloat16(addends.bias != nullptr ? addends.bias[i % n] : 0.0f);
+      float sum = addends.bias != nullptr ? addends.bias[i % n] : 0.0f;
+      if (addends.residual != nullptr)
+        sum += static_cast<float>(addends.residual[i]);
+      c[i] = BFloat16(sum);
     }
   } else {
     if (!StartTile(addends, m, n, c, n)) std::fill_n(c, m * n, U(0));

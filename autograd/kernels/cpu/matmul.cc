@@ -62,11 +62,9 @@ void Linear(In x, In w, In bias, In residual, Out y) {
       wide_bias = Cast(bias, DTypeOf<C>::value);
       addends.bias = wide_bias.data<C>();
     }
-    constexpr bool kNarrow = std::is_same_v<U, BFloat16>;
-    if (residual.defined() && !kNarrow) addends.residual = residual.data<U>();
+    if (residual.defined()) addends.residual = residual.data<U>();
     Gemm<T, U>(1, m, n, k, {x.data<T>(), k, false}, 0, {w.data<T>(), k, true},
                0, y->data<U>(), addends);
-    if (residual.defined() && kNarrow) accumulate(residual, y);
   });
 }
 

@@ -23,8 +23,8 @@ struct MatrixView {
   }
 };
 
-// What is added to a product. Each may be absent; all may be given for float
-// and double results, none but a bias for BFloat16 ones.
+// What is added to a product, before it is rounded to BFloat16. Each may be
+// absent; sums are not kept in BFloat16: no such result has `itself`.
 template <typename U>
 struct Addends {
   bool itself = false;                   // The result's former value.

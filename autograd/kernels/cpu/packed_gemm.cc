@@ -301,14 +301,19 @@ void MultiplyBlock(const PackedProduct<T, U>& product, const Block& block) {
     if (product.addends.residual) ends.residual = product.addends.residual + at;
     multiply(product.c + at, n);
   } else {
-    NW_CHECK(!product.addends.itself && product.addends.residual == nullptr)
-        << "products in bf16 add a bias at most";
+    NW_CHECK(!product.addends.itself) << "sums are not kept in bf16";
+    const U* const residual = product.addends.residual;
     const Tensor sums = Empty({block.rows(), block.columns()}, DType::kF32);
     multiply(sums.data<float>(), block.columns());
     for (int64_t i = 0; i < block.rows(); ++i) {
       const float* const row = sums.data<float>() + i * block.columns();
       U* const to = product.c + at + i * n;
-      for (int64_t j = 0; j < block.columns(); ++j) to[j] = U(row[j]);
+      for (int64_t j = 0; j < block.columns(); ++j) {
+        const float addend = residual != nullptr
+                                 ? static_cast<float>(residual[at + i * n + j])
+                                 : 0.0f;
+        to[j] = U(row[j] + addend);
+      }
     }
   }
 }
