@@ -84,10 +84,13 @@ struct TokenBytes {
 
 // The chunk of logits with, in mixed precision, their gradients; and the
 // gradient of the head's matrix, which waits for the backward pass.
-int64_t LossBytes(const ModelConfig& model, int64_t tokens, DType dtype) {
+int64_t LossBytes(const ModelConfig& model, const TrainShape& shape) {
   const int64_t vocab = model.vocab_size();
-  const int64_t logits = LossChunkRows(tokens, vocab, kChunkLogits) * vocab;
-  const int64_t bytes = dtype == DType::kBF16 ? 4 + 2 : 4;
+  const int64_t tokens = shape.micro_batch * shape.sequence_length;
+  const int64_t most =
+      ChunkLogits(shape.on_gpu ? DeviceType::kCuda : DeviceType::kCpu);
+  const int64_t logits = LossChunkRows(tokens, vocab, most) * vocab;
+  const int64_t bytes = shape.compute_dtype == DType::kBF16 ? 4 + 2 : 4;
   return logits * bytes + vocab * int64_t{model.hidden_size()} * 4;
 }
 
@@ -183,8 +186,8 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   const TokenBytes bytes(model, shape);
   // Never needed at once, but the allocator keeps the memory of each: blocks of
   // one size do not serve for another.
-  const int64_t passing = LossBytes(model, tokens, shape.compute_dtype) +
-                          tokens * bytes.PassingBlock();
+  const int64_t passing =
+      LossBytes(model, shape) + tokens * bytes.PassingBlock();
   TrainMemory memory;
   memory.weights = count.total() * kBytes;
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;

@@ -198,7 +198,7 @@ TEST(FusedOpTest, CrossEntropy) {
 TEST(FusedOpTest, LinearCrossEntropy) {
   Tensor targets = RandomIds({150}, 77, 1);
   targets.data<int32_t>()[3] = -1;
-  for (int64_t chunk_logits : {int64_t{1}, int64_t{100 * 77}, kChunkLogits}) {
+  for (int64_t chunk_logits : {1, 100 * 77, 0}) {
     SCOPED_TRACE(chunk_logits);
     ExpectSameMaths(
         [&](const Inputs& in) {

@@ -110,6 +110,7 @@ Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
     head.dw = rows > 0 ? Empty(weight.shape(), dtype, device)
                        : Zeros(weight.shape(), dtype, device);
   }
+  if (chunk_logits == 0) chunk_logits = ChunkLogits(device.type);
   head.Run(x.value().Reshape({rows, x.dim(-1)}), weight.value(),
            targets.Reshape({rows}),
            LossChunkRows(rows, weight.dim(0), chunk_logits));

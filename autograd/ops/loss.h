@@ -17,12 +17,18 @@ Variable CrossEntropy(const Variable& logits, const Tensor& targets);
 //
 // The logits [.., V] never exist as a whole: they are made, and with recording
 // on turned into gradients of x and weight, for as many rows at a time as make
-// up `chunk_logits` elements.
-inline constexpr int64_t kChunkLogits = int64_t{1} << 26;
-int64_t LossChunkRows(int64_t rows, int64_t vocab, int64_t chunk_logits);
+// up `chunk_logits` elements, ChunkLogits if that is 0.
 Variable LinearCrossEntropy(const Variable& x, const Variable& weight,
-                            const Tensor& targets,
-                            int64_t chunk_logits = kChunkLogits);
+                            const Tensor& targets, int64_t chunk_logits = 0);
+
+// Each chunk adds to the gradient of weight once: the faster the products, the
+// more that weighs, and the larger are chunks.
+constexpr int64_t ChunkLogits(DeviceType device) {
+  return int64_t{1} << (device == DeviceType::kCuda ? 28 : 26);
+}
+
+// Of a chunk, of `rows` in all.
+int64_t LossChunkRows(int64_t rows, int64_t vocab, int64_t chunk_logits);
 
 }  // namespace nextword
 

@@ -14,35 +14,31 @@ struct ExpSum {
   float largest, sum;  // sum of exp(x - largest)
 };
 
-// In one pass (Milakov and Gimelshein 2018).
+// In one pass (Milakov and Gimelshein 2018). `largest` is finite, or that of
+// no elements would be subtracted from itself.
 struct AddExpSums {
   NW_DEVICE ExpSum operator()(ExpSum a, ExpSum b) const {
     const float largest = MaxOf()(a.largest, b.largest);
-    const auto scaled = [=](ExpSum part) {
-      return part.largest == largest
-                 ? part.sum
-                 : part.sum * math::Exp(part.largest - largest);
-    };
-    return {largest, scaled(a) + scaled(b)};
+    return {largest, a.sum * math::Exp(a.largest - largest) +
+                         b.sum * math::Exp(b.largest - largest)};
   }
 };
+
+// Elements that a thread takes at once: with more, arithmetic would not hide
+// behind memory's speed, for each time the sum so far is scaled anew.
+constexpr int kPack = 8;
 
 // log(sum(exp(x))) of a row, at each thread of the block.
 template <typename T>
 NW_DEVICE float LogSumExp(const T* x, int64_t n, bool aligned) {
-  ExpSum all{-std::numeric_limits<float>::infinity(), 0.0f};
-  ForEachPackInBlock<kPackOf<T>>(n, [&](int64_t i, auto size) {
+  ExpSum all{std::numeric_limits<float>::lowest(), 0.0f};
+  ForEachPackInBlock<kPack>(n, [&](int64_t i, auto size) {
     const auto pack = Load<size>(x + i, aligned);
-    ExpSum part{pack.items[0], 0.0f};
-    for (int k = 1; k < size; ++k) {
-      part.largest = MaxOf()(part.largest, pack.items[k]);
-    }
-    for (int k = 0; k < size; ++k) {
-      part.sum += pack.items[k] == part.largest
-                      ? 1.0f
-                      : math::Exp(pack.items[k] - part.largest);
-    }
-    all = AddExpSums()(all, part);
+    float largest = all.largest;
+    for (int k = 0; k < size; ++k) largest = MaxOf()(largest, pack.items[k]);
+    float sum = all.sum * math::Exp(all.largest - largest);
+    for (int k = 0; k < size; ++k) sum += math::Exp(pack.items[k] - largest);
+    all = {largest, sum};
   });
   all = CombineBlock(all, AddExpSums());
   return all.largest + logf(all.sum);
@@ -51,10 +47,18 @@ NW_DEVICE float LogSumExp(const T* x, int64_t n, bool aligned) {
 // Of a block.
 constexpr int kMaxThreads = 1024;
 
-// Rows are long: larger blocks have fewer of them at work at once, which caches
-// hold until they are read again.
-Grid GridForLogits(int64_t rows, int64_t columns, int pack, Device device) {
-  return GridForRows(rows, columns / pack, device, kMaxThreads);
+// Rows are long, and read twice: no more of them at work at once than half of
+// an H100's second cache holds, or one for each multiprocessor.
+template <typename T>
+Grid GridForLogits(In logits) {
+  constexpr int64_t kCache = int64_t{24} << 20;
+  const int64_t columns = logits.dim(1);
+  Grid grid =
+      GridForRows(logits.dim(0), columns / kPack, logits.device(), kMaxThreads);
+  const int64_t fit = kCache / std::max<int64_t>(1, columns * sizeof(T));
+  const int64_t busy = NumMultiprocessors(logits.device());
+  grid.blocks = std::min(grid.blocks, std::max(fit, busy));
+  return grid;
 }
 
 template <typename T>
@@ -79,10 +83,9 @@ void CrossEntropy(In logits, In targets, Out losses, Out lse) {
   const int64_t rows = logits.dim(0);
   DispatchF32OrBf16(logits.dtype(), "cross_entropy", [&](auto tag) {
     using T = decltype(tag);
-    Launch(losses->device(),
-           GridForLogits(rows, logits.dim(1), kPackOf<T>, losses->device()),
-           CrossEntropyKernel<T>, rows, logits.dim(1),
-           AlignedForPacks(kPackOf<T>, logits.dim(1), logits.data<T>()),
+    Launch(losses->device(), GridForLogits<T>(logits), CrossEntropyKernel<T>,
+           rows, logits.dim(1),
+           AlignedForPacks(kPack, logits.dim(1), logits.data<T>()),
            logits.data<T>(), targets.data<int32_t>(), losses->data<float>(),
            lse->data<float>());
   });
@@ -144,7 +147,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     const float sum = LogSumExp(x, columns, aligned);
     if (threadIdx.x == 0) losses[row] = sum - x[target];
     __syncthreads();  // The target's logit is read before it is overwritten.
-    ForEachPackInBlock<kPackOf<T>>(columns, [=](int64_t i, auto size) {
+    ForEachPackInBlock<kPack>(columns, [=](int64_t i, auto size) {
       auto pack = Load<size>(x + i, aligned);
       for (int k = 0; k < size; ++k) {
         const float p = math::Exp(pack.items[k] - sum);
@@ -159,10 +162,9 @@ void CrossEntropyWithGrad(Out logits, In targets, Out losses, Out dlogits) {
   const int64_t rows = logits->dim(0);
   DispatchF32OrBf16(dlogits->dtype(), "cross_entropy_with_grad", [&](auto tag) {
     using T = decltype(tag);
-    Launch(logits->device(),
-           GridForLogits(rows, logits->dim(1), kPackOf<T>, logits->device()),
+    Launch(logits->device(), GridForLogits<float>(*logits),
            CrossEntropyWithGradKernel<T>, rows, logits->dim(1),
-           AlignedForPacks(kPackOf<T>, logits->dim(1), logits->data<float>(),
+           AlignedForPacks(kPack, logits->dim(1), logits->data<float>(),
                            dlogits->data<T>()),
            logits->data<float>(), targets.data<int32_t>(),
            losses->data<float>(), dlogits->data<T>());

@@ -320,7 +320,7 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
                     rows, columns, partials, rows_per_partial, px, pw, pmean,
                     prstd, pdy, pdx, psums);
     }
-    Launch(device, GridForNorm<T>(rows, columns, device),
+    Launch(device, GridForRows(rows, packs, device, kMaxHolders),
            add ? LongNormGradKernel<kCentered, true, T, U>
                : LongNormGradKernel<kCentered, false, T, U>,
            rows, columns, aligned, px, pw, pmean, prstd, pdy, pdx);
