@@ -1,10 +1,11 @@
-// What a config's compute_dtype is to the code that computes.
+// What a config's compute_dtype, and its determinism, are to the code that
+// computes.
 #ifndef NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 #define NEXTWORD_DISTRIBUTED_COMPUTE_DTYPE_H_
 
 #include <optional>
 
-#include "autograd/kernels/matmul_precision.h"
+#include "autograd/kernels/numerics.h"
 #include "autograd/tensor/dtype.h"
 #include "configs/train_config.pb.h"
 
@@ -25,10 +26,11 @@ inline DType ComputeDTypeOf(const TrainConfig& config) {
   return narrow ? DType::kBF16 : DType::kF32;
 }
 
-// Makes f32 products of this process, from now on, as exact as the config wants
-// them: a process trains, or uses, one model.
-inline void SetMatmulPrecision(const TrainConfig& config) {
+// Makes kernels of this process, from now on, as exact and as deterministic as
+// the config wants them: a process trains, or uses, one model.
+inline void SetNumerics(const TrainConfig& config) {
   kernels::SetAllowTf32(config.compute_dtype() == TF32);
+  kernels::SetDeterministic(config.deterministic());
 }
 
 }  // namespace nextword

@@ -79,7 +79,8 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
               .gradient_buffers = GradientReducer::Buffers(lanes),
               .compute_dtype = ComputeDTypeOf(config),
               .quantized = QuantizedGradientsOf(config).has_value(),
-              .on_gpu = !on_host});
+              .on_gpu = !on_host,
+              .deterministic = config.deterministic()});
   // The checkpoint's copy is in the host's memory, whatever trains.
   if (on_host && CopiesCheckpoints(config)) {
     memory.checkpoint =
@@ -155,7 +156,7 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
           parameters_.get(), groups)),
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
                                UpdatedPieces())) {
-  SetMatmulPrecision(config);
+  SetNumerics(config);
   if (sharding_ == PARAMETERS) {
     shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
                                              parameters_.get(), groups.shards);

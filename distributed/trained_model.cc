@@ -29,7 +29,7 @@ absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path,
                                                  DType::kF32, device);
   NW_RETURN_IF_ERROR(checkpoint.ReadWeights(NamedWeights(*parameters)));
   // It predicts as it did when it was trained.
-  SetMatmulPrecision(checkpoint.config());
+  SetNumerics(checkpoint.config());
   parameters->ComputeIn(ComputeDTypeOf(checkpoint.config()));
   return TrainedModel{checkpoint.directory(), checkpoint.config(),
                       std::move(tokenizer), std::move(model),

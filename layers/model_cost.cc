@@ -110,10 +110,14 @@ int64_t QuantizedBytes(const ModelConfig& model, const ParameterCount& count) {
 }
 
 // What libraries take on a GPU: a workspace for products, and attention's
-// scores where cuDNN computes it.
+// scores, or sums of queries' gradients in f32, where cuDNN computes it.
 int64_t GpuLibraryBytes(const ModelConfig& model, const TrainShape& shape) {
   constexpr int64_t kProducts = int64_t{32} << 20;
   if (shape.compute_dtype != DType::kBF16) return kProducts;
+  if (!shape.deterministic) {
+    return kProducts + 4 * shape.micro_batch * shape.sequence_length *
+                           model.num_heads() * model.head_dim();
+  }
   return kProducts +
          kernels::ScoreMemory::Of(shape.micro_batch, model.num_heads(),
                                   shape.sequence_length, shape.sequence_length)

@@ -44,6 +44,7 @@ struct TrainShape {
   DType compute_dtype;
   bool quantized = false;  // Linear layers multiply in eight bits.
   bool on_gpu = false;
+  bool deterministic = true;
 };
 
 // Bytes of one training step at its peak.

@@ -8,7 +8,7 @@
 
 #include "autograd/base/status.h"
 #include "autograd/base/trace.h"
-#include "autograd/kernels/matmul_precision.h"
+#include "autograd/kernels/numerics.h"
 #include "autograd/tensor/allocator.h"
 #include "distributed/device.h"
 #include "distributed/learner.h"
@@ -267,13 +267,20 @@ TEST(DeviceTest, HeadsThatAreTooLargeForAGpuAreRefused) {
       Learner::Create(config, config.model(), Alone()).status()));
 }
 
-TEST(MatmulPrecisionTest, Tf32IsWhatTheConfigAsksFor) {
+TEST(NumericsTest, IsWhatTheConfigAsksFor) {
   for (const ComputeDType dtype : {TF32, F32, TF32, BF16}) {
     TrainConfig config = ConfigOf(TinyModel(), CPU);
     config.set_compute_dtype(dtype);
     const auto learner = Learner::Create(config, config.model(), Alone());
     NW_CHECK_OK(learner.status());
     EXPECT_EQ(kernels::AllowTf32(), dtype == TF32);
+  }
+  for (const bool deterministic : {true, false, true}) {
+    TrainConfig config = ConfigOf(TinyModel(), CPU);
+    config.set_deterministic(deterministic);
+    const auto learner = Learner::Create(config, config.model(), Alone());
+    NW_CHECK_OK(learner.status());
+    EXPECT_EQ(kernels::Deterministic(), deterministic);
   }
 }
 

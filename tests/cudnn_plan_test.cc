@@ -111,6 +111,21 @@ TEST_P(CudnnPlanTest, GradientKeepsScoresInOrderToAddInOrder) {
                 c.batch * c.heads * (4 * c.queries + 8 * c.keys * c.size));
 }
 
+// Queries' gradients in f32 then, to which each block of keys adds.
+TEST_P(CudnnPlanTest, AnyOrderTakesNoScores) {
+  const Case& c = GetParam();
+  CudnnProblem problem = GradientOf(c);
+  problem.deterministic = false;
+  const auto plan = Make(problem);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_THAT(LastKernel(), HasSubstr("sm90_flash_bprop")) << plan->name();
+  const int64_t sums = 4 * c.batch * c.heads * c.queries * c.size;
+  EXPECT_GE(plan->workspace_bytes(), sums);
+  EXPECT_LE(
+      plan->workspace_bytes(),
+      sums + 1024 + c.batch * c.heads * (8 * c.queries + 8 * c.keys * c.size));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     , CudnnPlanTest,
     ::testing::Values(

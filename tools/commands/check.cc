@@ -90,7 +90,7 @@ void PrintCompute(const TrainConfig& config, const ModelConfig& model,
       WithCommas(config.steps() * TokensPerStep(config.batch(), model)));
   Row("FLOPs of the run", Scaled(per_token * tokens, "FLOP"));
   if (!device.has_value()) return Row("matmul peak", "no GPU here to measure");
-  SetMatmulPrecision(config);
+  SetNumerics(config);
   const double peak = MeasureMatmulPeak(ComputeDTypeOf(config), *device, 0.3);
   const std::string where = device == Device::Cpu()
                                 ? absl::StrFormat("%d threads", NumThreads())

@@ -14,6 +14,7 @@
 #include "autograd/cuda/dynamic_library.h"
 #include "autograd/cuda/per_device.h"
 #include "autograd/kernels/cuda/cudnn_plan.h"
+#include "autograd/kernels/numerics.h"
 #include "autograd/kernels/score_memory.h"
 
 namespace nextword::kernels::cuda {
@@ -164,8 +165,12 @@ absl::Status CudnnAttentionGrad(const Heads& q, const Heads& k, const Heads& v,
                                 const Heads& dk, const Heads& dv) {
   NW_RETURN_IF_ERROR(CheckSupported(q, k, v, mask));
   const int64_t batch = q.data.dim(0);
+  const bool deterministic = Deterministic();
   const int64_t at_once =
-      ScoreMemory::Of(batch, q.count, q.data.dim(1), k.data.dim(1)).sequences;
+      deterministic
+          ? ScoreMemory::Of(batch, q.count, q.data.dim(1), k.data.dim(1))
+                .sequences
+          : batch;
   const int64_t passes = (batch + at_once - 1) / at_once;
   if (passes > 1 && mask.documents.defined() && k.data.dim(1) % 4 != 0) {
     return absl::UnimplementedError(
@@ -188,6 +193,7 @@ absl::Status CudnnAttentionGrad(const Heads& q, const Heads& k, const Heads& v,
     NW_RETURN_IF_ERROR(CheckSupported(pass_dq, pass_dk, pass_dv, masked));
     CudnnProblem problem(pass_q, pass_k, pass_v, scale, masked);
     problem.gradient = true;
+    problem.deterministic = deterministic;
     problem.gradient_widths = {dq.data.dim(2), dk.data.dim(2), dv.data.dim(2)};
     Pointers pointers =
         PointersTo(pass_q, pass_k, pass_v, part(y), part(lse), masked);

@@ -194,7 +194,8 @@ void MakeGraph(const CudnnProblem& p, int compute_capability,
   DescribeLse(p, &lse);
   auto attributes =
       AttributesFor<frontend::graph::SDPA_backward_attributes>(p, graph);
-  attributes.set_name("attention_grad").set_deterministic_algorithm(true);
+  attributes.set_name("attention_grad")
+      .set_deterministic_algorithm(p.deterministic);
   const auto [dq, dk, dv] =
       graph->sdpa_backward(q, k, v, y, dy, graph->tensor(lse), attributes);
   Output(p, CudnnSlot::kDq, p.heads, p.queries, p.gradient_widths[0], dq);

@@ -54,6 +54,7 @@ struct CudnnProblem {
   // Heads from one position to the next, of q, k, v; the gradient's dq, dk, dv.
   std::array<int64_t, 3> widths;
   bool gradient = false;
+  bool deterministic = true;  // Of the gradient.
   std::array<int64_t, 3> gradient_widths = {};
 };
 

@@ -2,9 +2,10 @@
 // it has an epilogue for that: bias and residual, GELU and its gradient, the
 // gradient of a bias; the scales of eight-bit floats.
 //
-// The same bits each time: the library is asked once per problem, with a fixed
-// workspace, for an algorithm that adds up in a fixed order. Of several parts
-// of a sum it may keep floats in the workspace, never add to the result itself.
+// The same bits each time, unless the process gives that up (numerics.h): the
+// library is asked once per problem, with a fixed workspace, for an algorithm
+// that adds up in a fixed order. Of several parts of a sum it may keep floats
+// in the workspace, never add to the result itself.
 #include <cublasLt.h>
 
 #include <array>
@@ -28,7 +29,7 @@
 #include "autograd/kernels/composed.h"
 #include "autograd/kernels/cuda/matmul_layout.h"
 #include "autograd/kernels/kernels.h"
-#include "autograd/kernels/matmul_precision.h"
+#include "autograd/kernels/numerics.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -127,6 +128,7 @@ struct Problem {
         inputs{p.b.dtype(), p.a.dtype()},
         result(p.y->dtype()),
         tf32(p.a.dtype() == DType::kF32 && AllowTf32()),
+        deterministic(Deterministic()),
         bias(p.bias.defined()),
         epilogue(p.epilogue),
         alignments{
@@ -140,7 +142,7 @@ struct Problem {
   MatmulLayout layout;
   std::array<DType, 2> inputs;  // The library's A, B.
   DType result;
-  bool tf32, bias;
+  bool tf32, deterministic, bias;
   Epilogue epilogue;
   std::array<uint32_t, 6> alignments;  // The library's A, B, C, D; bias, aux.
 };
@@ -296,9 +298,11 @@ std::optional<cublasLtMatmulAlgo_t> Multiplier::Choose(const Product& product,
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
          static_cast<uint64_t>(kWorkspaceBytes));
+  constexpr uint32_t kInOrder = CUBLASLT_REDUCTION_SCHEME_NONE |
+                                CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  constexpr uint32_t kAny = CUBLASLT_REDUCTION_SCHEME_MASK;
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-         static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE |
-                               CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+         problem.deterministic ? kInOrder : kAny);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, problem.alignments[0]);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, problem.alignments[1]);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, problem.alignments[2]);
