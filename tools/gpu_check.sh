@@ -112,6 +112,16 @@ learns() {  # RUN FACTOR: the last loss is below FACTOR times the first.
     }'
 }
 
+# speed WHAT SETTINGS: times steps of GPT-2 124M.
+speed() {
+  local what=$1
+  shift
+  check "GPT-2 124M, $what" ./nextword bench --what step --steps 10 \
+    --config configs/gpt2_124m.textproto --set device=CUDA \
+    --set model.vocab_size=50304 --set batch.lanes=1 \
+    --set batch.micro_batches=1 --set batch.micro_batch=16 "$@"
+}
+
 check "version" ./nextword version
 gpu=no
 if ./nextword version | grep -q '^devices.*cuda'; then
@@ -153,6 +163,9 @@ if [ "$gpu" = yes ]; then
   check "train, GPU, bf16" train gpu_check_bf16 --set device=CUDA \
     --set compute_dtype=BF16
   check "  losses near f32's" near gpu_check_gpu gpu_check_bf16 2e-2
+  check "  in any order" train gpu_check_any --set device=CUDA \
+    --set compute_dtype=BF16 --set deterministic=false
+  check "  losses near bf16's" near gpu_check_bf16 gpu_check_any 1e-2
   check "train, GPU, eight bits" train gpu_check_fp8 --set device=CUDA \
     --set compute_dtype=FP8
   check "  losses near bf16's" near gpu_check_bf16 gpu_check_fp8 3e-2
@@ -172,15 +185,13 @@ if [ "$gpu" = yes ]; then
     --set data.cache_dir=runs/gpu_check_data --set run_dir=runs/gpu_check_two \
     --set device=CUDA
   check "  same bits as one" same_bits gpu_check_gpu gpu_check_two 40
-  for dtype in BF16 FP8; do
-    for graph in false true; do
-      check "GPT-2 124M, $dtype, graph $graph" ./nextword bench --what step \
-        --steps 10 --config configs/gpt2_124m.textproto --set device=CUDA \
-        --set "compute_dtype=$dtype" --set model.vocab_size=50304 \
-        --set batch.lanes=1 --set batch.micro_batches=1 \
-        --set batch.micro_batch=16 --set "cuda_graph=$graph"
-    done
-  done
+  speed "bf16" --set compute_dtype=BF16
+  speed "bf16, graph" --set compute_dtype=BF16 --set cuda_graph=true
+  speed "bf16, any order" --set compute_dtype=BF16 --set deterministic=false
+  speed "bf16, f32 stream" --set compute_dtype=BF16 \
+    --set model.residual_in_f32=true
+  speed "eight bits" --set compute_dtype=FP8
+  speed "eight bits, graph" --set compute_dtype=FP8 --set cuda_graph=true
 else
   skip "training on a GPU" "no GPU"
 fi

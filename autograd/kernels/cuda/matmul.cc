@@ -298,8 +298,8 @@ std::optional<cublasLtMatmulAlgo_t> Multiplier::Choose(const Product& product,
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
          static_cast<uint64_t>(kWorkspaceBytes));
-  constexpr uint32_t kInOrder = CUBLASLT_REDUCTION_SCHEME_NONE |
-                                CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  constexpr uint32_t kInOrder =
+      CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   constexpr uint32_t kAny = CUBLASLT_REDUCTION_SCHEME_MASK;
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
          problem.deterministic ? kInOrder : kAny);

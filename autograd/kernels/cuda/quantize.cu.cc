@@ -1,4 +1,6 @@
 // Rounding to eight-bit floats.
+#include <algorithm>
+
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
 #include "autograd/kernels/cuda/packs.h"
@@ -7,11 +9,14 @@
 namespace nextword::kernels::cuda {
 namespace {
 
-// The largest magnitude, whose order does not matter, of what a block sees
-// goes into *largest, which begins as 0.
+// Blocks, at the most, that look for the largest magnitude. What each of them
+// saw is looked through by every block that rounds.
+constexpr int64_t kMaxSeen = 512;
+
+// seen[block] = the bits of the largest magnitude of its share.
 template <typename T>
 __global__ void LargestKernel(int64_t n, bool aligned, const T* x,
-                              uint32_t* largest) {
+                              uint32_t* seen) {
   uint32_t mine = 0;
   ForEachPack<kPackOf<T>>(n, [&](int64_t i, auto size) {
     constexpr int kSize = decltype(size)::value;
@@ -21,19 +26,30 @@ __global__ void LargestKernel(int64_t n, bool aligned, const T* x,
     }
   });
   mine = CombineBlock(mine, MaxOf());
-  if (threadIdx.x == 0) atomicMax(largest, mine);
+  if (threadIdx.x == 0) seen[blockIdx.x] = mine;
 }
 
-// The bits of the largest magnitude become the scale, in their place.
-__global__ void ScaleKernel(float largest, float* scale) {
-  if (threadIdx.x != 0) return;
-  *scale = QuantizationScale(MagnitudeBits(*scale), largest);
+// What LargestKernel saw, and where the scale goes.
+struct Seen {
+  const uint32_t* largest;
+  int64_t count;
+  float* scale;
+};
+
+// The scale, at each thread of the block; the first block writes it down.
+template <typename U>
+NW_DEVICE float ScaleOf(const Seen& seen) {
+  const uint32_t largest = BlockMax<uint32_t>(
+      seen.count, 0, [&](int64_t i) { return seen.largest[i]; });
+  const float scale = QuantizationScale(largest, U::kLargest);
+  if (blockIdx.x == 0 && threadIdx.x == 0) *seen.scale = scale;
+  return scale;
 }
 
 template <typename T, typename U>
-__global__ void QuantizeKernel(int64_t n, bool aligned, const T* x,
-                               const float* scale, U* y) {
-  const float inverse = 1 / *scale;
+__global__ void QuantizeKernel(int64_t n, bool aligned, const T* x, Seen seen,
+                               U* y) {
+  const float inverse = 1 / ScaleOf<U>(seen);
   ForEachPack<kPackOf<U>>(n, [=](int64_t i, auto size) {
     constexpr int kSize = decltype(size)::value;
     Floats<kSize> pack = Load<kSize>(x + i, aligned);
@@ -48,13 +64,12 @@ constexpr int kSquare = 64;
 
 template <typename T, typename U>
 __global__ void QuantizeBothKernel(int64_t rows, int64_t columns, bool aligned,
-                                   const T* x, const float* scale, U* y,
-                                   U* yt) {
+                                   const T* x, Seen seen, U* y, U* yt) {
   constexpr int kPack = 4;
   constexpr int kRowPacks = kSquare / kPack;
   // Bytes; padded, so that a column's are spread over the banks.
   __shared__ uint8_t square[kSquare][kSquare + kPack];
-  const float inverse = 1 / *scale;
+  const float inverse = 1 / ScaleOf<U>(seen);
   const int64_t across = (columns + kSquare - 1) / kSquare;
   const int64_t squares = (rows + kSquare - 1) / kSquare * across;
   ForEachRow(squares, [=](int64_t item) {
@@ -105,19 +120,18 @@ template <typename T, typename U>
 void QuantizeAs(In x, Out scale, Out y, Out yt) {
   const Device device = y->device();
   const int64_t n = x.numel();
-  float* const factor = scale->data<float>();
   const T* const px = x.data<T>();
-  fill.AsPart(scale, 0);
-  Launch(device, GridForItems(n / kPackOf<T>, device), LargestKernel<T>, n,
-         AlignedForPacks(kPackOf<T>, 0, px), px,
-         reinterpret_cast<uint32_t*>(factor));
-  Launch(device, {1, 32}, ScaleKernel, U::kLargest, factor);
-  if (n == 0) return;
+  Grid lookers = GridForItems(n / kPackOf<T>, device);
+  lookers.blocks = std::min(lookers.blocks, kMaxSeen);
+  const Tensor largest = Empty({lookers.blocks}, DType::kI32, device);
+  uint32_t* const plargest = reinterpret_cast<uint32_t*>(largest.raw_data());
+  Launch(device, lookers, LargestKernel<T>, n,
+         AlignedForPacks(kPackOf<T>, 0, px), px, plargest);
+  const Seen seen{plargest, lookers.blocks, scale->data<float>()};
   if (!yt->defined()) {
     constexpr int kPack = kPackOf<U>;
     Launch(device, GridForItems(n / kPack, device), QuantizeKernel<T, U>, n,
-           AlignedForPacks(kPack, 0, px, y->data<U>()), px, factor,
-           y->data<U>());
+           AlignedForPacks(kPack, 0, px, y->data<U>()), px, seen, y->data<U>());
     return;
   }
   const int64_t rows = x.dim(0), columns = x.dim(1);
@@ -128,7 +142,7 @@ void QuantizeAs(In x, Out scale, Out y, Out yt) {
   };
   Launch(device,
          GridForRows(squares(rows) * squares(columns), kThreads, device),
-         QuantizeBothKernel<T, U>, rows, columns, aligned, px, factor,
+         QuantizeBothKernel<T, U>, rows, columns, aligned, px, seen,
          y->data<U>(), yt->data<U>());
 }
 
