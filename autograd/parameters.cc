@@ -50,7 +50,7 @@ void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
       copies_ = Empty({numel()}, dtype, values_.device());
       if (pieces.has_value()) Discard(copies_);
     }
-    const std::vector<FlatRange> all = {{0, numel()}};
+    const std::vector<FlatRange> all = {{vectors_.end, numel()}};
     for (const FlatRange& piece : pieces.has_value() ? *pieces : all) {
       Tensor to = piece.Of(copies_);
       kernels::copy(piece.Of(values_), &to);

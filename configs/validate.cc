@@ -275,6 +275,13 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
         absl::StrCat("is true, but model.dropout is ", config.model().dropout(),
                      ", which a graph would repeat, wanted 0"));
   }
+  if (config.model().residual_in_bf16() &&
+      (config.compute_dtype() == F32 || config.compute_dtype() == TF32)) {
+    checks.Fail("model.residual_in_bf16",
+                absl::StrCat("is true, but compute_dtype is ",
+                             ComputeDType_Name(config.compute_dtype()),
+                             ", wanted BF16 or FP8"));
+  }
   CheckModel(config.model(), &errors);
   CheckQuantized(config, &checks);
   CheckData(config, &errors);

@@ -16,8 +16,8 @@ namespace {
 
 // How a model is trained, not what it computes.
 const std::set<std::string>& FreeModelFields() {
-  static const auto* const fields =
-      new std::set<std::string>{"dropout", "init_std", "recompute"};
+  static const auto* const fields = new std::set<std::string>{
+      "dropout", "init_std", "recompute", "residual_in_bf16"};
   return *fields;
 }
 

@@ -101,10 +101,13 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
   if (sharding >= OPTIMIZER && gives_back) {
     const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
     const int64_t largest = 4 * matrices.largest;
-    // Of a gradient that backward makes at once, buckets go as they are filled.
+    // Of a gradient that backward makes at once, buckets go as they are filled,
+    // those of vectors last.
+    const int64_t vectors = 4 * layers::CountParameters(model).vectors;
     const bool at_once = config.batch().micro_batches() == 1;
     const int64_t filling =
-        at_once ? std::min(all, (all - largest) / shards + largest + 2 * bucket)
+        at_once ? std::min(all, (all - largest) / shards + largest + vectors +
+                                    2 * bucket)
                 : all;
     if (sharding >= GRADIENTS) {
       // Sums over lanes wait as pieces.

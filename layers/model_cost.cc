@@ -29,7 +29,7 @@ struct TokenBytes {
       : quantized(shape.quantized),
         compute(static_cast<int64_t>(DTypeSize(shape.compute_dtype))),
         factor(quantized ? 1 : compute),
-        stream(m.residual_in_f32() ? 4 : compute),
+        stream(m.residual_in_bf16() ? compute : 4),
         hidden(m.hidden_size()),
         heads(int64_t{m.num_heads()} * m.head_dim()),
         qkv(heads + 2 * int64_t{m.kv_heads()} * m.head_dim()),

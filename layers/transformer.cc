@@ -38,7 +38,7 @@ Variable Transformer::Embed(const Tensor& ids,
   NW_CHECK_LE(last, config_.context_length()) << "tokens in context";
   const DType dtype = embed_.weight().dtype();
   Variable x =
-      embed_.Forward(ids, config_.residual_in_f32() ? SumDType(dtype) : dtype);
+      embed_.Forward(ids, config_.residual_in_bf16() ? dtype : SumDType(dtype));
   if (pos_embed_ != nullptr) x = AddRows(x, pos_embed_->weight(), first);
   x = DropoutAt(context, "", "embed", x);
   return Visit(context, "", "embed", x);

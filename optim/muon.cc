@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/kernels/numerics.h"
 #include "optim/adamw.h"
 
 namespace nextword {
@@ -99,6 +100,7 @@ Muon::Muon(const OptimizerConfig& config, Parameters* parameters)
       v_(ZerosPacked(*parameters, ranges_)) {}
 
 void Muon::Step(int64_t step, double learning_rate, double grad_scale) {
+  const kernels::DeterministicScope same_on_all_ranks;
   for (const UpdateRange& range : ranges_) {
     AdamWStep(config_, range, step, learning_rate, grad_scale, parameters_,
               range.Of(m_), range.OfPacked(v_));

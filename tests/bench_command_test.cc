@@ -297,6 +297,7 @@ TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
        {Arguments{"batch.micro_batch=8"},
         {"model.hidden_size=384"},
         {"model.layers=4", "compute_dtype=BF16"},
+        {"model.layers=5", "compute_dtype=BF16", "model.residual_in_bf16=true"},
         {"model.recompute=BLOCK", "batch.micro_batch=32"},
         {"model.recompute=MLP", "batch.micro_batch=16"},
         {"model.vocab_size=50257", "batch.micro_batch=2"}}) {

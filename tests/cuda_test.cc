@@ -370,6 +370,10 @@ std::vector<Tensor> ResultsShiftedBy(int64_t shift, int64_t columns,
                              out({columns}, DType::kF32));
   }
   kernels::rms_norm(x, weight, 1e-5, out(shape, dtype), rstd);
+  for (const bool add : {false, true}) {
+    kernels::rms_norm_grad(x, weight, *rstd, dy, add, out(shape, dtype),
+                           out({columns}, DType::kF32));
+  }
   Tensor* const lse = out({kRows}, DType::kF32);
   kernels::cross_entropy(x, ids, out({kRows}, DType::kF32), lse);
   kernels::cross_entropy_grad(x, ids, *lse, *lse, out(shape, dtype));
@@ -394,7 +398,7 @@ std::vector<Tensor> ResultsShiftedBy(int64_t shift, int64_t columns,
 
 TEST_F(CudaKernelTest, AlignmentDoesNotChangeTheBits) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const int64_t columns : {32, 34, 4800, 4802}) {
+    for (const int64_t columns : {32, 34, 264, 1032, 4800, 4802}) {
       SCOPED_TRACE(::testing::Message() << dtype << " " << columns);
       const auto aligned = ResultsShiftedBy(0, columns, dtype);
       const auto shifted = ResultsShiftedBy(1, columns, dtype);

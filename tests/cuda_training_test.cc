@@ -162,6 +162,8 @@ TEST_P(CudaTrainingTest, AGraphDoesNotChangeTheBits) {
     TrainConfig config = ConfigOf(Model(), CUDA);
     config.set_compute_dtype(dtype);
     config.mutable_model()->set_recompute(recompute);
+    config.mutable_model()->set_residual_in_bf16(recompute ==
+                                                 ModelConfig::BLOCK);
     config.mutable_batch()->set_micro_batches(2);
     config.mutable_data()->set_document_mask(true);
     const auto plain = NewLearner(config);
@@ -231,6 +233,20 @@ TEST(MemoryTest, MomentsAreAsPredicted) {
     EXPECT_EQ(Learner::EstimateMemory(config, config.model(), 1).moments, bytes)
         << OptimizerKind_Name(kind);
   }
+}
+
+// Scores of attention grow with the square of the length.
+TEST(MemoryTest, AnyOrderTakesLessOnAGpu) {
+  TrainConfig config = ConfigOf(TinyModel(), CUDA);
+  config.set_compute_dtype(BF16);
+  config.mutable_model()->set_context_length(4096);
+  config.mutable_batch()->set_sequence_length(4096);
+  const auto libraries = [&] {
+    return Learner::EstimateMemory(config, config.model(), 1).program;
+  };
+  const int64_t in_order = libraries();
+  config.set_deterministic(false);
+  EXPECT_LT(libraries(), in_order - (int64_t{4096} * 4096));
 }
 
 TEST(DeviceTest, AGpuWithoutCodeIsNotTakenUnasked) {

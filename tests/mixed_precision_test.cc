@@ -83,8 +83,10 @@ Result Train(const ModelConfig& config, DType dtype, double dropout = 0) {
   return result;
 }
 
-void ExpectParity(const ModelConfig& config, double dropout = 0) {
+void ExpectParity(ModelConfig config, double dropout = 0,
+                  bool residual_in_bf16 = false) {
   const Result wanted = Train(config, DType::kF32, dropout);
+  config.set_residual_in_bf16(residual_in_bf16);
   const Result got = Train(config, DType::kBF16, dropout);
   EXPECT_EQ(got.logits.dtype(), DType::kF32);
   EXPECT_LT(RelativeError(got.logits, wanted.logits), 1e-2);
@@ -98,6 +100,11 @@ void ExpectParity(const ModelConfig& config, double dropout = 0) {
 TEST(MixedPrecisionTest, Gpt2) { ExpectParity(Gpt2OfRealWidth()); }
 TEST(MixedPrecisionTest, Llama) { ExpectParity(LlamaOfRealWidth()); }
 TEST(MixedPrecisionTest, WithDropout) { ExpectParity(Gpt2OfRealWidth(), 0.1); }
+
+TEST(MixedPrecisionTest, OfTheResidualStream) {
+  ExpectParity(Gpt2OfRealWidth(), 0, true);
+  ExpectParity(LlamaOfRealWidth(), 0, true);
+}
 
 TEST(MixedPrecisionTest, WithRecomputation) {
   ModelConfig model = LlamaOfRealWidth();

@@ -444,7 +444,7 @@ std::vector<OpRow> NormRows() {
       {{3, 2}, {2}, {2}}, {{0, 3}, {3}, {3}},    {{2, 0}, {0}, {0}},
       {{2, 1}, {1}, {1}}, {{5, 33}, {33}, {33}}, {{130, 2}, {2}, {2}},
   };
-  const Shapes large = {{300, 130}, {130}, {130}};
+  const Shapes large = {{300, 1032}, {1032}, {1032}};
   return {
       {"LayerNorm", "",
        [](const Inputs& in) { return LayerNorm(in[0], in[1], in[2], 1e-5); },
@@ -506,7 +506,7 @@ std::vector<OpRow> ReductionRows() {
       {"Sum",
        "first_axis",
        [](const Inputs& in) { return Sum(in[0], 0); },
-       {{{2, 3}}, {{5}}, {{1, 3}}, {{2, 0}}, {{0, 2}}, {{130, 2}}},
+       {{{2, 3}}, {{5}}, {{1, 3}}, {{2, 0}}, {{0, 2}}, {{130, 2}}, {{1100, 2}}},
        {{300, 515}}},
       {"Mean", "", [](const Inputs& in) { return Mean(in[0]); },
        without_empty(any), kUnaryLarge},

@@ -131,7 +131,7 @@ void ExpectProduct(int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
   const Tensor bias = RandomNormal({n}, 3, DType::kF32);
   const Tensor residual = RandomNormal({m, n}, 4, kOut);
   const Tensor former = RandomNormal({m, n}, 5, kOut);
-  for (int addends = 0; addends < (kNarrow ? 2 : 8); ++addends) {
+  for (int addends = 0; addends < (kNarrow ? 4 : 8); ++addends) {
     SCOPED_TRACE(absl::StrCat("addends ", addends));
     Addends<U> ends;
     Tensor start = Empty({m, n}, DType::kF64);

@@ -80,10 +80,13 @@ TEST_F(TrainerRanksTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
   const std::vector<std::vector<std::string>> kinds = {
       {"optimizer.kind=SGD"},
       {"compute_dtype=BF16"},
+      {"compute_dtype=BF16", "model.residual_in_bf16=true"},
       {"model.recompute=BLOCK"},
       {"model.tied_embeddings=false", "model.position=LEARNED",
        "model.norm=LAYER_NORM", "model.activation=GELU", "model.bias=true"},
-      {"batch.micro_batches=1", "batch.lanes=8"}};
+      {"batch.micro_batches=1", "batch.lanes=8"},
+      // Vectors enough for both ranks.
+      {"model.mlp_size=20000", "model.activation=GELU", "model.bias=true"}};
   int number = 0;
   for (std::vector<std::string> overrides : kinds) {
     const std::string one = absl::StrCat("one", ++number);

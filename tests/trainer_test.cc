@@ -103,16 +103,28 @@ TEST_F(TrainerTest, MuonKeepsTheContract) {
 }
 
 TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
-  const std::vector<std::string> bf16 = {"compute_dtype=BF16"};
-  SetNumThreads(1);
-  ASSERT_TRUE(Run(Config("whole", bf16)).ok());
-  SetNumThreads(2);
-  KillAfter(6, "whole", "resumed");
-  ASSERT_TRUE(Run(Config("resumed", bf16), "auto").ok());
-  ExpectSameRun("whole", "resumed");
-  ASSERT_TRUE(Run(Config("f32")).ok());
-  EXPECT_FALSE(CheckpointFile("whole", kSteps, "model.safetensors") ==
-               CheckpointFile("f32", kSteps, "model.safetensors"));
+  ASSERT_TRUE(Run(Config("other")).ok());
+  std::string other = "other";  // Of another precision.
+  for (const char* stream : {"false", "true"}) {
+    std::vector<std::string> bf16 = {
+        "compute_dtype=BF16", absl::StrCat("model.residual_in_bf16=", stream)};
+    const std::string whole = absl::StrCat("whole_", stream);
+    const std::string resumed = absl::StrCat("resumed_", stream);
+    const std::string recomputed = absl::StrCat("recomputed_", stream);
+    SetNumThreads(1);
+    ASSERT_TRUE(Run(Config(whole, bf16)).ok());
+    SetNumThreads(2);
+    KillAfter(6, whole, resumed);
+    ASSERT_TRUE(Run(Config(resumed, bf16), "auto").ok());
+    ExpectSameRun(whole, resumed);
+    EXPECT_FALSE(CheckpointFile(whole, kSteps, "model.safetensors") ==
+                 CheckpointFile(other, kSteps, "model.safetensors"));
+    bf16.push_back("model.recompute=BLOCK");
+    ASSERT_TRUE(Run(Config(recomputed, bf16)).ok());
+    EXPECT_TRUE(CheckpointFile(whole, kSteps, "model.safetensors") ==
+                CheckpointFile(recomputed, kSteps, "model.safetensors"));
+    other = whole;
+  }
 }
 
 TEST_F(TrainerTest, ResumesFromAnotherRun) {

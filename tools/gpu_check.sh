@@ -188,8 +188,8 @@ if [ "$gpu" = yes ]; then
   speed "bf16" --set compute_dtype=BF16
   speed "bf16, graph" --set compute_dtype=BF16 --set cuda_graph=true
   speed "bf16, any order" --set compute_dtype=BF16 --set deterministic=false
-  speed "bf16, f32 stream" --set compute_dtype=BF16 \
-    --set model.residual_in_f32=true
+  speed "bf16 stream, too" --set compute_dtype=BF16 \
+    --set model.residual_in_bf16=true
   speed "eight bits" --set compute_dtype=FP8
   speed "eight bits, graph" --set compute_dtype=FP8 --set cuda_graph=true
 else
@@ -207,7 +207,7 @@ else
   for tool in memcheck racecheck initcheck; do
     # Our own kernels; the libraries' are NVIDIA's to check. One test runs out of
     # memory on purpose.
-    for test in cuda_test cuda_quantize_test; do
+    for test in cuda_test cuda_quantize_test cuda_rows_test; do
       check "$tool, $test" "$sanitizer" --tool "$tool" --error-exitcode 9 \
         --kernel-name kernel_substring=nextword \
         "tests/$test" --gtest_brief=1 '--gtest_filter=-*OutOfMemory*'

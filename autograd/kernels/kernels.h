@@ -73,7 +73,7 @@ NW_KERNEL(copy_range, In x, int axis, int64_t from, Out y, int64_t to,
 // bf16 matrices may be f32.
 NW_KERNEL(matmul, In a, bool ta, In b, bool tb, bool add, Out y);
 // x w' + bias + residual: x [R, C], w [N, C]; bias [N] and residual [R, N]
-// optional. Of bf16 x and w, y and residual are f32 or bf16, and so is bias.
+// optional. Of bf16 x and w, y and bias may be f32; residual is of y's dtype.
 NW_KERNEL(linear, In x, In w, In bias, In residual, Out y);
 // pre = x w' + bias, y = gelu_tanh(pre), perhaps before pre is rounded; all of
 // one dtype, but bias.

@@ -24,6 +24,18 @@ inline bool AllowTf32() { return internal::allow_tf32; }
 inline void SetDeterministic(bool on) { internal::deterministic = on; }
 inline bool Deterministic() { return internal::deterministic; }
 
+// On while it lives: of what all ranks compute, and have to have the same of.
+class DeterministicScope {
+ public:
+  DeterministicScope() : before_(Deterministic()) { SetDeterministic(true); }
+  ~DeterministicScope() { SetDeterministic(before_); }
+  DeterministicScope(const DeterministicScope&) = delete;
+  DeterministicScope& operator=(const DeterministicScope&) = delete;
+
+ private:
+  const bool before_;
+};
+
 }  // namespace nextword::kernels
 
 #endif  // NEXTWORD_AUTOGRAD_KERNELS_NUMERICS_H_

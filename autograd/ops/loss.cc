@@ -21,8 +21,9 @@ struct HeadLoss {
     const Tensor logits = Empty({rows_per_chunk, columns}, dtype, x.device());
     const bool narrow = x.dtype() == DType::kBF16;
     const Tensor gradients =
-        narrow ? Empty({rows_per_chunk, columns}, x.dtype(), x.device())
-               : logits;
+        narrow && (dx.defined() || dw.defined())
+            ? Empty({rows_per_chunk, columns}, x.dtype(), x.device())
+            : logits;
     for (int64_t begin = 0; begin < rows; begin += rows_per_chunk) {
       const int64_t end = std::min(rows, begin + rows_per_chunk);
       RunChunk(x.Rows(begin, end), w, targets.Rows(begin, end), begin,

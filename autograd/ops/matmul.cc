@@ -87,6 +87,8 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
                 const Variable& residual, std::optional<DType> dtype) {
   const LinearInputs in(x, weight, bias, residual);
   Tensor y = in.EmptyRows(dtype);
+  NW_CHECK(!residual.defined() || residual.dtype() == y.dtype())
+      << "linear into " << y << " with residual " << residual.value();
   const Variable result =
       Record("linear", y.Reshape(in.shape()), in.All(),
              [rows = in.x(), shape = in.x_shape(), w = in.weight(),

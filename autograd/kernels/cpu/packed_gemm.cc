@@ -308,11 +308,13 @@ void MultiplyBlock(const PackedProduct<T, U>& product, const Block& block) {
     for (int64_t i = 0; i < block.rows(); ++i) {
       const float* const row = sums.data<float>() + i * block.columns();
       U* const to = product.c + at + i * n;
+      if (residual == nullptr) {
+        for (int64_t j = 0; j < block.columns(); ++j) to[j] = U(row[j]);
+        continue;
+      }
+      const U* const addend = residual + at + i * n;
       for (int64_t j = 0; j < block.columns(); ++j) {
-        const float addend = residual != nullptr
-                                 ? static_cast<float>(residual[at + i * n + j])
-                                 : 0.0f;
-        to[j] = U(row[j] + addend);
+        to[j] = U(row[j] + static_cast<float>(addend[j]));
       }
     }
   }

@@ -14,8 +14,8 @@ struct ExpSum {
   float largest, sum;  // sum of exp(x - largest)
 };
 
-// In one pass (Milakov and Gimelshein 2018). `largest` is finite, or that of
-// no elements would be subtracted from itself.
+// In one pass (Milakov and Gimelshein 2018). That of no elements has the lowest
+// number for its largest: minus infinity less itself would be no number.
 struct AddExpSums {
   NW_DEVICE ExpSum operator()(ExpSum a, ExpSum b) const {
     const float largest = MaxOf()(a.largest, b.largest);
@@ -47,16 +47,19 @@ NW_DEVICE float LogSumExp(const T* x, int64_t n, bool aligned) {
 // Of a block.
 constexpr int kMaxThreads = 1024;
 
-// Rows are long, and read twice: no more of them at work at once than half of
-// an H100's second cache holds, or one for each multiprocessor.
-template <typename T>
 Grid GridForLogits(In logits) {
+  return GridForRows(logits.dim(0), logits.dim(1) / kPack, logits.device(),
+                     kMaxThreads);
+}
+
+// For f32 logits that are read twice: no more rows at work at once than half of
+// an H100's second cache holds, or one for each multiprocessor.
+Grid GridForReadingTwice(In logits) {
   constexpr int64_t kCache = int64_t{24} << 20;
-  const int64_t columns = logits.dim(1);
-  Grid grid =
-      GridForRows(logits.dim(0), columns / kPack, logits.device(), kMaxThreads);
-  const int64_t fit = kCache / std::max<int64_t>(1, columns * sizeof(T));
+  const int64_t row_bytes = logits.dim(1) * int64_t{sizeof(float)};
+  const int64_t fit = kCache / std::max<int64_t>(1, row_bytes);
   const int64_t busy = NumMultiprocessors(logits.device());
+  Grid grid = GridForLogits(logits);
   grid.blocks = std::min(grid.blocks, std::max(fit, busy));
   return grid;
 }
@@ -83,8 +86,8 @@ void CrossEntropy(In logits, In targets, Out losses, Out lse) {
   const int64_t rows = logits.dim(0);
   DispatchF32OrBf16(logits.dtype(), "cross_entropy", [&](auto tag) {
     using T = decltype(tag);
-    Launch(losses->device(), GridForLogits<T>(logits), CrossEntropyKernel<T>,
-           rows, logits.dim(1),
+    Launch(losses->device(), GridForLogits(logits), CrossEntropyKernel<T>, rows,
+           logits.dim(1),
            AlignedForPacks(kPack, logits.dim(1), logits.data<T>()),
            logits.data<T>(), targets.data<int32_t>(), losses->data<float>(),
            lse->data<float>());
@@ -162,7 +165,7 @@ void CrossEntropyWithGrad(Out logits, In targets, Out losses, Out dlogits) {
   const int64_t rows = logits->dim(0);
   DispatchF32OrBf16(dlogits->dtype(), "cross_entropy_with_grad", [&](auto tag) {
     using T = decltype(tag);
-    Launch(logits->device(), GridForLogits<float>(*logits),
+    Launch(logits->device(), GridForReadingTwice(*logits),
            CrossEntropyWithGradKernel<T>, rows, logits->dim(1),
            AlignedForPacks(kPack, logits->dim(1), logits->data<float>(),
                            dlogits->data<T>()),

@@ -300,9 +300,10 @@ std::optional<cublasLtMatmulAlgo_t> Multiplier::Choose(const Product& product,
          static_cast<uint64_t>(kWorkspaceBytes));
   constexpr uint32_t kInOrder =
       CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  constexpr uint32_t kAny = CUBLASLT_REDUCTION_SCHEME_MASK;
+  // In place, parts add up in the result's dtype: none is kept in bf16.
+  const bool in_order = problem.deterministic || problem.result != DType::kF32;
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-         problem.deterministic ? kInOrder : kAny);
+         in_order ? kInOrder : kInOrder | CUBLASLT_REDUCTION_SCHEME_INPLACE);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, problem.alignments[0]);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, problem.alignments[1]);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, problem.alignments[2]);
@@ -427,14 +428,11 @@ void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
 void Linear(In x, In w, In bias, In residual, Out y) {
   NW_CHECK(!bias.defined() || bias.shape() == Shape({w.dim(0)}))
       << "linear with weight " << w << " and bias " << bias;
-  NW_CHECK(!residual.defined() || residual.shape() == y->shape())
+  NW_CHECK(!residual.defined() ||
+           (residual.shape() == y->shape() && residual.dtype() == y->dtype()))
       << "linear into " << *y << " with residual " << residual;
-  // The library adds what has the result's dtype.
-  const bool fused = residual.defined() && residual.dtype() == y->dtype();
   Run({"linear", x, false, w, true,
-       bias.defined() ? Cast(bias, y->dtype()) : Tensor(),
-       fused ? residual : Tensor(), y});
-  if (residual.defined() && !fused) accumulate(residual, y);
+       bias.defined() ? Cast(bias, y->dtype()) : Tensor(), residual, y});
 }
 
 void LinearGeluTanh(In x, In w, In bias, Out pre, Out y) {

@@ -206,13 +206,13 @@ __global__ void __launch_bounds__(kMaxHolders)
   }
 }
 
-// The same for rows that are no packs, or too long for a block to hold, in two
-// kernels that read memory more often. First dx.
+// The same for any rows: no packs, not aligned, or too long for a block to
+// hold; in two kernels that read memory more often. First dx.
 template <bool kCentered, bool kAdd, typename T, typename U>
-__global__ void LongNormGradKernel(int64_t rows, int64_t columns, bool aligned,
-                                   const T* x, const float* weight,
-                                   const float* mean, const float* rstd,
-                                   const U* dy, T* dx) {
+__global__ void AnyNormGradKernel(int64_t rows, int64_t columns, bool aligned,
+                                  const T* x, const float* weight,
+                                  const float* mean, const float* rstd,
+                                  const U* dy, T* dx) {
   constexpr int kPack = kPackOf<T>;
   ForEachRow(rows, [=](int64_t row) {
     const int64_t begin = row * columns;
@@ -251,11 +251,10 @@ __global__ void LongNormGradKernel(int64_t rows, int64_t columns, bool aligned,
 
 // Then the sums, as above.
 template <bool kCentered, typename T, typename U>
-__global__ void LongNormSumsKernel(int64_t rows, int64_t columns,
-                                   int64_t partials, int64_t rows_per_partial,
-                                   bool aligned, const T* x, const float* mean,
-                                   const float* rstd, const U* dy,
-                                   float* sums) {
+__global__ void AnyNormSumsKernel(int64_t rows, int64_t columns,
+                                  int64_t partials, int64_t rows_per_partial,
+                                  bool aligned, const T* x, const float* mean,
+                                  const float* rstd, const U* dy, float* sums) {
   constexpr int kPack = kPackOf<T>;
   const int64_t packs = (columns + kPack - 1) / kPack;
   ForEachItem(partials * packs, [=](int64_t item) {
@@ -321,11 +320,11 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
                     prstd, pdy, pdx, psums);
     }
     Launch(device, GridForRows(rows, packs, device, kMaxHolders),
-           add ? LongNormGradKernel<kCentered, true, T, U>
-               : LongNormGradKernel<kCentered, false, T, U>,
+           add ? AnyNormGradKernel<kCentered, true, T, U>
+               : AnyNormGradKernel<kCentered, false, T, U>,
            rows, columns, aligned, px, pw, pmean, prstd, pdy, pdx);
     Launch(device, GridForItems(partials * columns / kPackOf<T>, device),
-           LongNormSumsKernel<kCentered, T, U>, rows, columns, partials,
+           AnyNormSumsKernel<kCentered, T, U>, rows, columns, partials,
            rows_per_partial, aligned, px, pmean, prstd, pdy, psums);
   });
   sum_to.AsPart(sums.View(0, {partials, columns}), dweight);

@@ -94,18 +94,27 @@ void SumRows(const T* x, int64_t before, int64_t n, int64_t after,
 }
 
 template <typename T, typename U>
-void SumOverRows(const T* x, int64_t before, int64_t n, int64_t after, U* y,
-                 Device device) {
-  if (n <= kRowsPerThread) return SumRows(x, before, n, after, 1, y, device);
+void SumColumns(const T* x, int64_t before, int64_t n, int64_t after, U* y,
+                Device device) {
   if (n > kRowsPerBlock) {
     const int64_t chunks = NumSums(n, kRowsPerThread);
     const Tensor sums = Empty({before, chunks, after}, DType::kF32, device);
     SumRows(x, before, n, after, chunks, sums.data<float>(), device);
-    return SumOverRows(sums.data<float>(), before, chunks, after, y, device);
+    return SumColumns(sums.data<float>(), before, chunks, after, y, device);
   }
   const int64_t blocks = before * ((after + kWarp - 1) / kWarp);
   Launch(device, GridForRows(blocks, kWarp * kWarp, device, kWarp * kWarp),
          SumColumnsKernel<T, U>, before, n, after, x, y);
+}
+
+template <typename T, typename U>
+void SumOverRows(const T* x, int64_t before, int64_t n, int64_t after, U* y,
+                 Device device) {
+  if (n <= kRowsPerThread) {
+    SumRows(x, before, n, after, 1, y, device);
+  } else {
+    SumColumns(x, before, n, after, y, device);
+  }
 }
 
 struct Identity {
