@@ -24,8 +24,8 @@ struct AddExpSums {
   }
 };
 
-// Elements that a thread takes at once: with more, arithmetic would not hide
-// behind memory's speed, for each time the sum so far is scaled anew.
+// Elements that a thread takes at once. Each time, the sum so far is scaled
+// anew: with fewer, arithmetic takes longer than memory does.
 constexpr int kPack = 8;
 
 // log(sum(exp(x))) of a row, at each thread of the block.
