@@ -4,12 +4,14 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "autograd/base/interruptible.h"
 #include "autograd/base/status.h"
 #include "autograd/base/trace.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/kernels/quantization.h"
 #include "autograd/tensor/allocator.h"
 #include "configs/batch_config.h"
 #include "distributed/device.h"
@@ -59,6 +61,17 @@ bool CopiesCheckpoints(const TrainConfig& config) {
 
 int64_t BucketElements(const TrainConfig& config) {
   return int64_t{config.distributed().bucket_mb()} << 18;
+}
+
+// Those that the blocks' linear layers multiply with.
+std::vector<Variable> BlockMatrices(const Parameters& parameters) {
+  std::vector<Variable> matrices;
+  for (const Parameters::Entry& entry : parameters.entries()) {
+    if (entry.is_matrix() && absl::StartsWith(entry.name, "blocks.")) {
+      matrices.push_back(entry.variable);
+    }
+  }
+  return matrices;
 }
 
 }  // namespace
@@ -160,6 +173,10 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
                                UpdatedPieces())) {
   SetNumerics(config);
+  if (const auto gradient = QuantizedGradientsOf(config)) {
+    scales_ = std::make_unique<layers::DelayedScales>(
+        BlockMatrices(*parameters_), *gradient, device);
+  }
   if (sharding_ == PARAMETERS) {
     shards_ = std::make_unique<WeightShards>(reducer_->buckets(),
                                              parameters_.get(), groups.shards);
@@ -217,9 +234,15 @@ absl::Status Learner::Initialize() {
   return ResumeAt(0, 0);
 }
 
-absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence) {
+std::vector<float> Learner::expected() const {
+  return scales_ == nullptr ? std::vector<float>() : scales_->expected();
+}
+
+absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence,
+                               absl::Span<const float> expected) {
   step_ = step;
   next_sequence_ = next_sequence;
+  if (scales_ != nullptr) NW_RETURN_IF_ERROR(scales_->Restore(expected));
   if (shards_ == nullptr) {
     parameters_->ComputeIn(compute_dtype());
     return absl::OkStatus();
@@ -275,7 +298,10 @@ Tensor Learner::AddMicroBatch(int64_t first_in_step, bool last,
                               const BatchReader& read, int64_t* tokens) {
   const Batch batch = ReadBatch(next_sequence_ + first_in_step, read);
   *tokens += batch.CountTargets();
-  if (repeated_ != nullptr) return repeated_->Run(batch);
+  // What is recorded is a step with scales.
+  const bool repeats =
+      repeated_ != nullptr && (scales_ == nullptr || scales_->known());
+  if (repeats) return repeated_->Run(batch);
   if (last) reducer_->BeforeLastBackward();
   return AddGradients(batch, first_in_step);
 }
@@ -303,7 +329,7 @@ Variable Learner::Forward(const Batch& batch, int64_t first_in_step) const {
   const ActivityScope activity("forward");
   layers::ForwardContext context;
   context.dropout = config_.model().dropout();
-  context.quantized = QuantizedGradientsOf(config_);
+  context.scales = scales_.get();
   context.random = {.seed = config_.seed(),
                     .step = static_cast<uint64_t>(step_),
                     .sample = static_cast<uint32_t>(first_in_step)};
@@ -317,6 +343,7 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
   const double mean = 1.0 / static_cast<double>(loss.tokens);
   NW_ASSIGN_OR_RETURN(const double sum_norm,
                       Norm(parameters_->gradients(), sharding_ != NONE));
+  NW_ASSIGN_OR_RETURN(const std::vector<float> largest, LargestFactors());
   const double norm = sum_norm * mean;
   if (loss.tokens == 0) {
     return absl::DataLossError(
@@ -330,15 +357,36 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
       LearningRateFactor(config_.schedule(), config_.steps(), step_);
   StepResult result{loss.nats * mean, norm, learning_rate};
   // Where the loss is finite, gradients need not be, and would end in weights.
-  if (!std::isfinite(loss.nats) || !std::isfinite(norm)) {
+  const auto is_finite = [](double x) { return std::isfinite(x); };
+  // Of factors, what is too large has become the largest of eight bits.
+  if (!is_finite(loss.nats) || !is_finite(norm) ||
+      !std::all_of(largest.begin(), largest.end(), is_finite)) {
     result.skipped = true;
     NW_ASSIGN_OR_RETURN(result.bad_parameter, FindBadGradient());
     NW_RETURN_IF_ERROR(DropGradients());
     return result;
   }
   optimizer_->Step(step_, learning_rate, clip * mean);
+  if (scales_ != nullptr) scales_->Update(largest);
   NW_RETURN_IF_ERROR(ShareWeights());
   return result;
+}
+
+absl::StatusOr<std::vector<float>> Learner::LargestFactors() {
+  if (scales_ == nullptr) return std::vector<float>();
+  std::vector<float> largest = scales_->TakeLargest();
+  const auto n = static_cast<int64_t>(largest.size());
+  const int ranks = groups_.all->world_size();
+  if (ranks == 1) return largest;
+  const Tensor rows = Empty({ranks, n}, DType::kF32);
+  NW_RETURN_IF_ERROR(
+      groups_.all->Gather(FromVector<float>(largest, {n}), rows, "largest")
+          .Wait());
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    float& mine = largest[i % n];
+    mine = kernels::LargerMagnitude(mine, rows.data<float>()[i]);
+  }
+  return largest;
 }
 
 // The sums of squares of the chunks of a flat buffer, of which this rank has

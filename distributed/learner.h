@@ -12,9 +12,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "autograd/parameters.h"
 #include "configs/train_config.pb.h"
 #include "distributed/batch.h"
@@ -25,6 +27,7 @@
 #include "distributed/sharded_tensors.h"
 #include "distributed/stop_agreement.h"
 #include "distributed/weight_shards.h"
+#include "layers/delayed_scales.h"
 #include "layers/model_cost.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
@@ -63,9 +66,11 @@ class Learner {
   // Random weights of the config's seed. Collective.
   absl::Status Initialize();
 
-  // Goes on after `step` steps, with sequence `next_sequence`; the checkpoint's
-  // weights and moments are in place. Collective.
-  absl::Status ResumeAt(int64_t step, uint64_t next_sequence);
+  // Goes on after `step` steps, with sequence `next_sequence`, and with what
+  // was expected() then; the checkpoint's weights and moments are in place.
+  // Collective.
+  absl::Status ResumeAt(int64_t step, uint64_t next_sequence,
+                        absl::Span<const float> expected = {});
 
   // One step on the sequences that come next. Error: it predicts no token; or
   // another rank is gone, and this learner is of no more use; or Cancelled on
@@ -84,6 +89,9 @@ class Learner {
   const layers::Transformer& model() const { return model_; }
   const Parameters& parameters() const { return *parameters_; }
   const Optimizer& optimizer() const { return *optimizer_; }
+  // What the factors of products in eight bits are expected to be at the most;
+  // nothing in other dtypes, and before the first step.
+  std::vector<float> expected() const;
   // Weights and moments as checkpoints have them. Once they are restored,
   // ResumeAt.
   ShardedTensors Weights() const;
@@ -115,6 +123,8 @@ class Learner {
   Tensor AddGradients(const Batch& batch, int64_t first_in_step) const;
   Variable Forward(const Batch& batch, int64_t first_in_step) const;
   absl::StatusOr<StepResult> Update(const LossSum& loss);
+  // The largest magnitudes of factors in eight bits, on any rank. Collective.
+  absl::StatusOr<std::vector<float>> LargestFactors();
   absl::StatusOr<Tensor> Squares(const Tensor& flat, bool pieces) const;
   absl::StatusOr<double> Norm(const Tensor& flat, bool pieces) const;
   absl::StatusOr<std::string> FindBadGradient() const;  // Collective.
@@ -127,6 +137,7 @@ class Learner {
   const RankGroups groups_;
   const Sharding sharding_;  // NONE for one rank.
   layers::Transformer model_;
+  std::unique_ptr<layers::DelayedScales> scales_;  // Of products in eight bits.
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;

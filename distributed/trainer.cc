@@ -229,7 +229,8 @@ absl::Status Trainer::RollBack(double loss) {
     return Record({{"spike", loss}});
   }
   health_.AfterRollback(manifest->run());
-  NW_RETURN_IF_ERROR(learner_->ResumeAt(manifest->step(), next_sequence));
+  NW_RETURN_IF_ERROR(learner_->ResumeAt(manifest->step(), next_sequence,
+                                        manifest->run().expected_factor()));
   unsaved_ = false;
   if (!IsLead()) return absl::OkStatus();
   NW_RETURN_IF_ERROR(RemoveCheckpointsAfter(config_.run_dir(), step()));
@@ -293,6 +294,8 @@ CheckpointState Trainer::State() {
   state.run = health_.state();
   state.run.set_evaluation_due(evaluation_due_);
   state.run.set_sample_due(sample_due_);
+  const std::vector<float> expected = learner_->expected();
+  state.run.mutable_expected_factor()->Assign(expected.begin(), expected.end());
   state.before_publishing = [this] { return metrics_->Sync(); };
   return state;
 }
@@ -394,8 +397,9 @@ absl::Status Trainer::Resume(const std::optional<Checkpoint>& checkpoint,
   const absl::Time start = absl::Now();
   NW_ASSIGN_OR_RETURN(const auto manifest, Restore(checkpoint));
   if (!manifest.has_value()) return learner_->Initialize();
-  NW_RETURN_IF_ERROR(
-      learner_->ResumeAt(manifest->step(), manifest->next_sequence()));
+  NW_RETURN_IF_ERROR(learner_->ResumeAt(manifest->step(),
+                                        manifest->next_sequence(),
+                                        manifest->run().expected_factor()));
   health_.Restore(manifest->run());
   evaluation_due_ =
       data_.held_out.has_value() && manifest->run().evaluation_due();

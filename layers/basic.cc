@@ -14,10 +14,11 @@ Linear::Linear(int64_t in, int64_t out, bool bias, double init_std) {
 
 Variable Linear::Forward(const Variable& x, const ForwardContext& context,
                          const Variable& residual) const {
-  if (!context.quantized.has_value()) {
+  if (context.scales == nullptr) {
     return nextword::Linear(x, weight_, bias_, residual);
   }
-  return QuantizedLinear(x, weight_, bias_, residual, *context.quantized);
+  return QuantizedLinear(x, weight_, bias_, residual,
+                         context.scales->Of(weight_));
 }
 
 Embedding::Embedding(int64_t rows, int64_t size, double init_std) {

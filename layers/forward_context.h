@@ -3,11 +3,11 @@
 #define NEXTWORD_LAYERS_FORWARD_CONTEXT_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "autograd/tensor/philox.h"
 #include "autograd/variable.h"
+#include "layers/delayed_scales.h"
 #include "layers/kv_cache.h"
 #include "layers/tap.h"
 
@@ -20,9 +20,8 @@ struct ForwardContext {
   // seed, step and the number of its first sequence within the step.
   double dropout = 0;
   RandomKey random = {};
-  // Training: the linear layers of the blocks multiply in eight bits, their
-  // gradients in this dtype.
-  std::optional<DType> quantized = {};
+  // Training: the linear layers of the blocks multiply in eight bits, by these.
+  const DelayedScales* scales = nullptr;
   // i32 [B, T]: attention stays among tokens of an equal number.
   Tensor documents = {};
   // Generation: attend to the cached tokens before these.

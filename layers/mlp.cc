@@ -5,6 +5,7 @@
 #include "autograd/base/check.h"
 #include "autograd/ops/activation.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/quantized_linear.h"
 
 namespace nextword::layers {
 namespace {
@@ -37,14 +38,24 @@ Mlp::Mlp(const ModelConfig& model)
   AddPart("down", &down_);
 }
 
+Variable Mlp::GeluTanhForward(const Variable& x, const DelayedScales* scales,
+                              const Variable& residual) const {
+  if (scales == nullptr) {
+    return GeluTanhFeedForward(x, up_.weight(), up_.bias(), down_.weight(),
+                               down_.bias(), residual);
+  }
+  return QuantizedGeluTanhFeedForward(
+      x, up_.weight(), up_.bias(), down_.weight(), down_.bias(), residual,
+      scales->Of(up_.weight()), scales->Of(down_.weight()));
+}
+
 Variable Mlp::Forward(const Variable& x, const ForwardContext& context,
                       const std::string& prefix,
                       const Variable& residual) const {
   const bool opened = IsWanted(context, prefix, "mlp_pre") ||
                       IsWanted(context, prefix, "mlp_post");
-  if (activation_ == GELU_TANH && !opened && !context.quantized.has_value()) {
-    return GeluTanhFeedForward(x, up_.weight(), up_.bias(), down_.weight(),
-                               down_.bias(), residual);
+  if (activation_ == GELU_TANH && !opened) {
+    return GeluTanhForward(x, context.scales, residual);
   }
   const Variable pre =
       Visit(context, prefix, "mlp_pre", up_.Forward(x, context));

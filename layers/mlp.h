@@ -26,6 +26,9 @@ class Mlp : public Module {
   DType dtype() const { return up_.dtype(); }
 
  private:
+  Variable GeluTanhForward(const Variable& x, const DelayedScales* scales,
+                           const Variable& residual) const;
+
   const Activation activation_;
   Linear up_, down_;
 };

@@ -1,4 +1,5 @@
 // Eight-bit floats on a GPU, real or emulated, against the CPU's.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -12,15 +13,41 @@ namespace {
 
 class CudaQuantizeTest : public CudaTest {};
 
-// x in eight bits: scale, values, transpose.
+// x in eight bits by the scale of its largest element: the scale, the largest
+// magnitude, the sum of rows, values and, with `transpose`, their transpose.
 std::vector<Tensor> Quantized(const Tensor& x, DType dtype, bool transpose) {
   const Device device = x.device();
   Tensor scale = Empty({1}, DType::kF32, device);
+  kernels::quantization_scale(x, dtype, &scale);
   Tensor values = Empty(x.shape(), dtype, device), transposed;
   if (transpose) transposed = Empty({x.dim(1), x.dim(0)}, dtype, device);
-  kernels::quantize(x, &scale, &values, &transposed);
-  if (!transpose) transposed = values;
-  return {scale, values, transposed};
+  Tensor largest = Zeros({1}, DType::kF32, device);
+  Tensor sum = Empty({x.dim(1)}, DType::kF32, device);
+  kernels::quantize(x, scale, &values, &transposed, &largest, &sum);
+  std::vector<Tensor> all = {scale, largest, sum, values};
+  if (transpose) all.push_back(transposed);
+  return all;
+}
+
+// All but the sum, whose order differs.
+void ExpectNear(const std::vector<Tensor>& got,
+                const std::vector<Tensor>& wanted) {
+  ASSERT_EQ(got.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (i == 2) {
+      EXPECT_THAT(got[i], IsNear(wanted[i], 1e-5));
+    } else {
+      EXPECT_THAT(got[i], HasBitsOf(wanted[i])) << i;
+    }
+  }
+}
+
+void ExpectSameBits(const std::vector<Tensor>& got,
+                    const std::vector<Tensor>& wanted) {
+  ASSERT_EQ(got.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_THAT(got[i], HasBitsOf(wanted[i])) << i;
+  }
 }
 
 TEST_F(CudaQuantizeTest, QuantizesAsTheCpu) {
@@ -36,10 +63,8 @@ TEST_F(CudaQuantizeTest, QuantizesAsTheCpu) {
           const std::vector<Tensor> got = Quantized(Copy(x), to, transpose);
           const OtherThreadOrder scope;
           const std::vector<Tensor> again = Quantized(Copy(x), to, transpose);
-          for (size_t i = 0; i < wanted.size(); ++i) {
-            EXPECT_THAT(got[i], HasBitsOf(wanted[i])) << i;
-            EXPECT_THAT(again[i], HasBitsOf(wanted[i])) << i;
-          }
+          ExpectNear(got, wanted);
+          ExpectSameBits(again, got);
         }
       }
     }
@@ -55,9 +80,9 @@ TEST_F(CudaQuantizeTest, QuantizesFromAnywhere) {
         Quantized(x.View(1, {64, 68}), DType::kE4M3, transpose);
     const std::vector<Tensor> got =
         Quantized(on_gpu.View(1, {64, 68}), DType::kE4M3, transpose);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      EXPECT_THAT(got[i], HasBitsOf(wanted[i]));
-    }
+    ExpectNear(got, wanted);
+    ExpectSameBits(
+        got, Quantized(Copy(x.View(1, {64, 68})), DType::kE4M3, transpose));
   }
 }
 
@@ -73,10 +98,60 @@ TEST_F(CudaQuantizeTest, RoundsWhatIsSpecialAsTheCpu) {
       const Tensor x = FromVector(elements, {1, 11});
       const auto wanted = Quantized(x, to, true);
       const auto got = Quantized(Copy(x), to, true);
-      EXPECT_THAT(got[1], HasBitsOf(wanted[1])) << last;
-      EXPECT_THAT(got[2], HasBitsOf(wanted[2])) << last;
-      EXPECT_THAT(got[0], HasBitsOf(wanted[0])) << last;
+      for (const int i : {0, 1, 3, 4}) {
+        EXPECT_THAT(got[i], HasBitsOf(wanted[i])) << last;
+      }
     }
+  }
+}
+
+// What is computed on the way is that of f32 kernels, to the bit.
+TEST_F(CudaQuantizeTest, RoundsGeluTanhOnTheWay) {
+  const DType to = DType::kE5M2;
+  for (const DType from : {DType::kF32, DType::kBF16}) {
+    for (const Shape& shape :
+         {Shape({0, 3}), Shape({5, 7}), Shape({64, 64}), Shape({132, 68})}) {
+      SCOPED_TRACE(::testing::Message() << from << shape);
+      const auto random = [&](uint64_t seed) {
+        return Copy(Cast(RandomNormal(shape, seed, DType::kF32), from));
+      };
+      const Tensor pre = random(1), dy = random(2);
+      const Tensor wide_pre = Cast(pre, DType::kF32);
+      Tensor post = EmptyLike(wide_pre), dpre = EmptyLike(wide_pre);
+      kernels::gelu_tanh(wide_pre, &post);
+      kernels::gelu_tanh_grad(wide_pre, Cast(dy, DType::kF32), &dpre);
+      const std::vector<Tensor> wanted = Quantized(post, to, true);
+      const std::vector<Tensor> wanted_grad = Quantized(dpre, to, true);
+      const auto places = [&](const Tensor& scale) {
+        return std::vector<Tensor>{
+            scale, Zeros({1}, DType::kF32, pre.device()),
+            Empty({shape[1]}, DType::kF32, pre.device()),
+            Empty(shape, to, pre.device()),
+            Empty({shape[1], shape[0]}, to, pre.device())};
+      };
+      std::vector<Tensor> got = places(wanted[0]);
+      kernels::quantize_gelu_tanh(pre, got[0], &got[3], &got[4], &got[1]);
+      got[2] = wanted[2];  // It has no sum.
+      ExpectSameBits(got, wanted);
+      got = places(wanted_grad[0]);
+      kernels::quantize_gelu_tanh_grad(pre, dy, got[0], &got[3], &got[4],
+                                       &got[1], &got[2]);
+      ExpectSameBits(got, wanted_grad);
+    }
+  }
+}
+
+// Of several calls.
+TEST_F(CudaQuantizeTest, KeepsTheLargestOfAll) {
+  const Tensor scale = Copy(FromVector<float>({1}, {1}));
+  Tensor largest = Copy(FromVector<float>({0}, {1})), none;
+  Tensor y = Empty({1, 2}, DType::kE4M3, largest.device());
+  float wanted = 0;
+  for (const float x : {1.0f, -3.0f, 2.0f, -1e30f}) {
+    const Tensor both = Copy(FromVector<float>({x, 0}, {1, 2}));
+    kernels::quantize(both, scale, &y, &none, &largest, &none);
+    wanted = std::max(wanted, std::abs(x));
+    EXPECT_EQ(ToVector<float>(largest)[0], wanted);
   }
 }
 
@@ -92,9 +167,9 @@ TEST_F(CudaQuantizeTest, MultipliesEightBitFloats) {
         for (const bool add : {false, true}) {
           Tensor y = Cast(RandomNormal({32, 48}, 4, DType::kF32), result);
           Tensor on_gpu = Copy(y);
-          kernels::matmul_quantized(a[1], a[0], b[1], b[0], with,
+          kernels::matmul_quantized(a[3], a[0], b[3], b[0], with,
                                     add ? y : Tensor(), &y);
-          kernels::matmul_quantized(Copy(a[1]), Copy(a[0]), Copy(b[1]),
+          kernels::matmul_quantized(Copy(a[3]), Copy(a[0]), Copy(b[3]),
                                     Copy(b[0]),
                                     with.defined() ? Copy(with) : with,
                                     add ? on_gpu : Tensor(), &on_gpu);

@@ -92,7 +92,7 @@ void Continue(const Learner& from, Learner* to) {
   for (size_t i = 0; i < state.size(); ++i) {
     copy(state[i].tensor, into[i].tensor);
   }
-  NW_CHECK_OK(to->ResumeAt(from.step(), from.next_sequence()));
+  NW_CHECK_OK(to->ResumeAt(from.step(), from.next_sequence(), from.expected()));
 }
 
 class CudaTrainingTest : public testing::TestWithParam<bool> {
@@ -158,7 +158,8 @@ void CountPasses(const Learner& learner, int* passes) {
 TEST_P(CudaTrainingTest, AGraphDoesNotChangeTheBits) {
   for (const auto& [recompute, dtype] :
        {std::pair{ModelConfig::NONE, F32}, std::pair{ModelConfig::MLP, BF16},
-        std::pair{ModelConfig::BLOCK, BF16}}) {
+        std::pair{ModelConfig::BLOCK, BF16},
+        std::pair{ModelConfig::NONE, FP8}}) {
     TrainConfig config = ConfigOf(Model(), CUDA);
     config.set_compute_dtype(dtype);
     config.mutable_model()->set_recompute(recompute);
@@ -176,7 +177,9 @@ TEST_P(CudaTrainingTest, AGraphDoesNotChangeTheBits) {
     EXPECT_EQ(Train(2, graph.get()), Train(2, plain.get()));
     EXPECT_THAT(graph->parameters().values(),
                 HasBitsOf(plain->parameters().values()));
-    EXPECT_EQ(passes, 2);  // The first, and what was recorded.
+    // The first, and what was recorded; in eight bits, all of the first step,
+    // whose scales are not yet known.
+    EXPECT_EQ(passes, dtype == FP8 ? 4 + 2 : 2);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/ops/activation.h"
 #include "autograd/ops/matmul.h"
 #include "tests/testing.h"
 
@@ -79,7 +80,9 @@ struct Quantized {
       : values(Empty(x.shape(), dtype)),
         transposed(Empty({x.dim(1), x.dim(0)}, dtype)),
         scale(Empty({1}, DType::kF32)) {
-    kernels::quantize(x, &scale, &values, &transposed);
+    kernels::quantization_scale(x, dtype, &scale);
+    Tensor none;
+    kernels::quantize(x, scale, &values, &transposed, &none, &none);
   }
 
   float factor() const { return *scale.data<float>(); }
@@ -132,6 +135,31 @@ TEST(QuantizeTest, ZerosNothingAndNoNumbers) {
   }
 }
 
+TEST(QuantizeTest, NotesTheLargestAndSumsTheRows) {
+  const Tensor x = FromVector<float>({1, -2, 3, 40, -50, 6}, {2, 3});
+  const Tensor scale = FromVector<float>({0.1}, {1});
+  Tensor y = Empty({2, 3}, DType::kE4M3), none;
+  Tensor sum = Empty({3}, DType::kF32);
+  const auto largest_of = [&](const Tensor& from, float before) {
+    Tensor largest = FromVector<float>({before}, {1});
+    kernels::quantize(from, scale, &y, &none, &largest, &sum);
+    return *largest.data<float>();
+  };
+  EXPECT_EQ(largest_of(x, 3), 50);
+  EXPECT_EQ(largest_of(x, 60), 60);
+  EXPECT_EQ(ToVector<float>(sum), std::vector<float>({41, -52, 9}));
+  // 400 and 500 times: rounded, and too large.
+  EXPECT_EQ(static_cast<float>(y.data<FloatE4M3>()[3]), 384);
+  EXPECT_EQ(static_cast<float>(y.data<FloatE4M3>()[4]), -448);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  x.data<float>()[0] = -kInfinity;
+  EXPECT_EQ(largest_of(x, 60), kInfinity);
+  x.data<float>()[1] = std::nanf("");
+  EXPECT_TRUE(std::isnan(largest_of(x, kInfinity)));
+  EXPECT_TRUE(
+      std::isnan(largest_of(Zeros({2, 3}, DType::kF32), std::nanf(""))));
+}
+
 TEST(QuantizeTest, ProductsAreThoseOfTheRoundedMatrices) {
   const Quantized a(RandomNormal({33, 40}, 1, DType::kF32), DType::kE5M2);
   const Quantized b(RandomNormal({17, 40}, 2, DType::kF32));
@@ -173,7 +201,7 @@ TEST(QuantizedLinearTest, GradientsAreProductsOfWhatWasRounded) {
     const Tensor x = RandomNormal({6, 24}, 1, DType::kF32);
     const Tensor w = RandomNormal({17, 24}, 2, DType::kF32);
     const Variable vx(x, true), vw(w, true);
-    const Variable y = QuantizedLinear(vx, vw, {}, {}, gradient);
+    const Variable y = QuantizedLinear(vx, vw, {}, {}, {{}, {}, {}, gradient});
     const Tensor dy = RandomNormal({6, 17}, 3, DType::kF32);
     Backward(y, dy);
     const Tensor d = Quantized(dy, gradient).AsF32();
@@ -204,6 +232,110 @@ TEST(QuantizedLinearTest, TakesBf16) {
       [](const Inputs& in) { return Linear(in[0], in[1], in[2]); },
       LinearInputs(DType::kBF16));
   EXPECT_THAT(got.value, IsNear(wanted.value, 0.05));
+}
+
+FactorScale ScaleFor(float largest, DType dtype = DType::kE4M3) {
+  return {
+      FromVector<float>({largest / (dtype == DType::kE4M3 ? 448 : 57344)}, {1}),
+      Zeros({1}, DType::kF32)};
+}
+
+TEST(QuantizedLinearTest, RoundsByTheScalesThatItIsGiven) {
+  const Tensor x = RandomNormal({6, 24}, 1, DType::kF32);
+  const Tensor w = RandomNormal({17, 24}, 2, DType::kF32);
+  const Tensor dy = RandomNormal({6, 17}, 3, DType::kF32);
+  const auto largest = [](const Tensor& t) {
+    float result = 0;
+    for (const float e : ToVector<float>(t)) {
+      result = std::max(result, std::abs(e));
+    }
+    return result;
+  };
+  // What its own largest asks for, and what lets some be too large.
+  for (const float share : {1.0f, 0.5f}) {
+    const LinearScales scales = {ScaleFor(share * largest(x)),
+                                 ScaleFor(share * largest(w)),
+                                 ScaleFor(share * largest(dy))};
+    const Variable vx(x, true), vw(w, true), own_x(x, true), own_w(w, true);
+    const Variable y = QuantizedLinear(vx, vw, {}, {}, scales);
+    Backward(y, dy);
+    const Variable own = QuantizedLinear(own_x, own_w);
+    Backward(own, dy);
+    if (share == 1) {
+      EXPECT_THAT(y.value(), HasBitsOf(own.value()));
+      EXPECT_THAT(vx.gradient(), HasBitsOf(own_x.gradient()));
+      EXPECT_THAT(vw.gradient(), HasBitsOf(own_w.gradient()));
+    } else {
+      EXPECT_THAT(y.value(), Not(IsNear(own.value(), 0.01)));
+      EXPECT_THAT(vx.gradient(), Not(IsNear(own_x.gradient(), 0.01)));
+      EXPECT_THAT(vw.gradient(), Not(IsNear(own_w.gradient(), 0.01)));
+    }
+    EXPECT_EQ(*scales.x.largest.data<float>(), largest(x));
+    EXPECT_EQ(*scales.weight.largest.data<float>(), largest(w));
+    EXPECT_EQ(*scales.gradient.largest.data<float>(), largest(dy));
+  }
+}
+
+// Inputs x [2, 3, 16], up [32, 16] and its bias, down [16, 32] and its bias,
+// residual.
+std::vector<Tensor> FeedForwardInputs(DType dtype) {
+  return {
+      RandomNormal({2, 3, 16}, 1, dtype), RandomNormal({32, 16}, 2, dtype),
+      RandomNormal({32}, 3, dtype),       RandomNormal({16, 32}, 4, dtype),
+      RandomNormal({16}, 5, dtype),       RandomNormal({2, 3, 16}, 6, dtype)};
+}
+
+TEST(QuantizedFeedForwardTest, IsItsLayersOneAfterTheOther) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Differentiated got = ForwardBackward(
+        [](const Inputs& in) {
+          return QuantizedGeluTanhFeedForward(in[0], in[1], in[2], in[3], in[4],
+                                              in[5], {}, {});
+        },
+        FeedForwardInputs(dtype));
+    const Differentiated wanted = ForwardBackward(
+        [](const Inputs& in) {
+          return QuantizedLinear(GeluTanh(QuantizedLinear(in[0], in[1], in[2])),
+                                 in[3], in[4], in[5]);
+        },
+        FeedForwardInputs(dtype));
+    EXPECT_THAT(got.value, HasBitsOf(wanted.value));
+    ASSERT_EQ(got.gradients.size(), wanted.gradients.size());
+    for (size_t i = 0; i < wanted.gradients.size(); ++i) {
+      EXPECT_THAT(got.gradients[i], HasBitsOf(wanted.gradients[i])) << i;
+    }
+  }
+}
+
+TEST(QuantizedFeedForwardTest, IsNearTheFeedForwardOfTheScales) {
+  for (const DType gradient : {DType::kE4M3, DType::kE5M2}) {
+    LinearScales up, down;
+    const Differentiated wanted = ForwardBackward(
+        [](const Inputs& in) {
+          return GeluTanhFeedForward(in[0], in[1], in[2], in[3], in[4], in[5]);
+        },
+        FeedForwardInputs(DType::kF32));
+    const Differentiated got = ForwardBackward(
+        [&](const Inputs& in) {
+          up = {ScaleFor(4), ScaleFor(5), ScaleFor(100, gradient), gradient};
+          down = {ScaleFor(20), ScaleFor(5), ScaleFor(5, gradient), gradient};
+          return QuantizedGeluTanhFeedForward(in[0], in[1], in[2], in[3], in[4],
+                                              in[5], up, down);
+        },
+        FeedForwardInputs(DType::kF32));
+    const double tolerance = gradient == DType::kE4M3 ? 0.1 : 0.15;
+    EXPECT_THAT(got.value, IsNear(wanted.value, 0.05));
+    for (size_t i = 0; i < wanted.gradients.size(); ++i) {
+      EXPECT_THAT(got.gradients[i], IsNear(wanted.gradients[i], tolerance))
+          << i;
+    }
+    for (const LinearScales& scales : {up, down}) {
+      for (const FactorScale& factor :
+           {scales.x, scales.weight, scales.gradient}) {
+        EXPECT_GT(*factor.largest.data<float>(), 0);
+      }
+    }
+  }
 }
 
 }  // namespace

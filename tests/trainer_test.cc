@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "autograd/base/directory.h"
 #include "autograd/base/file.h"
 #include "autograd/base/parallel.h"
@@ -105,12 +106,15 @@ TEST_F(TrainerTest, MuonKeepsTheContract) {
 TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
   ASSERT_TRUE(Run(Config("other")).ok());
   std::string other = "other";  // Of another precision.
-  for (const char* stream : {"false", "true"}) {
-    std::vector<std::string> bf16 = {
-        "compute_dtype=BF16", absl::StrCat("model.residual_in_bf16=", stream)};
-    const std::string whole = absl::StrCat("whole_", stream);
-    const std::string resumed = absl::StrCat("resumed_", stream);
-    const std::string recomputed = absl::StrCat("recomputed_", stream);
+  for (std::vector<std::string> bf16 : std::vector<std::vector<std::string>>{
+           {"compute_dtype=BF16"},
+           {"compute_dtype=BF16", "model.residual_in_bf16=true"},
+           {"compute_dtype=FP8"},
+           {"compute_dtype=FP8_HYBRID", "model.activation=GELU_TANH"}}) {
+    const std::string kind = absl::StrJoin(bf16, "_");
+    const std::string whole = absl::StrCat("whole_", kind);
+    const std::string resumed = absl::StrCat("resumed_", kind);
+    const std::string recomputed = absl::StrCat("recomputed_", kind);
     SetNumThreads(1);
     ASSERT_TRUE(Run(Config(whole, bf16)).ok());
     SetNumThreads(2);

@@ -48,4 +48,17 @@ void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
   copy.AsPart(sum, y);
 }
 
+void QuantizeGeluTanh(In pre, In scale, Out y, Out yt, Out largest) {
+  Tensor post = EmptyLike(pre), none;
+  gelu_tanh.AsPart(pre, &post);
+  quantize.AsPart(post, scale, y, yt, largest, &none);
+}
+
+void QuantizeGeluTanhGrad(In pre, In dy, In scale, Out dx, Out dxt, Out largest,
+                          Out sum) {
+  Tensor dpre = EmptyLike(pre);
+  gelu_tanh_grad.AsPart(pre, dy, &dpre);
+  quantize.AsPart(dpre, scale, dx, dxt, largest, sum);
+}
+
 }  // namespace nextword::kernels::composed

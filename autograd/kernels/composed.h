@@ -11,6 +11,9 @@ void LinearGrad(In dy, In x, bool add, Out dw, Out db);
 void LinearGeluTanhGrad(In dy, In w, In pre, Out dpre);
 void MatmulQuantized(In a, In scale_a, In b, In scale_b, In bias, In addend,
                      Out y);
+void QuantizeGeluTanh(In pre, In scale, Out y, Out yt, Out largest);
+void QuantizeGeluTanhGrad(In pre, In dy, In scale, Out dx, Out dxt, Out largest,
+                          Out sum);
 
 }  // namespace nextword::kernels::composed
 

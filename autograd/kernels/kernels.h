@@ -84,10 +84,18 @@ NW_KERNEL(linear_grad, In dy, In x, bool add, Out dw, Out db);
 // dpre = gelu_tanh_grad(pre, dy w): what comes through a linear after it.
 NW_KERNEL(linear_gelu_tanh_grad, In dy, In w, In pre, Out dpre);
 
-// Eight-bit floats, e4m3 or e5m2. y = x (1 / scale) and, optional, yt its
-// transpose, of x [R, C]; assigns scale, f32 [1], so that the largest |x|
-// becomes the dtype's largest number; not finite where x is not.
-NW_KERNEL(quantize, In x, Out scale, Out y, Out yt);
+// Eight-bit floats, e4m3 or e5m2. The scale, f32 [1], that makes the largest
+// |x| the dtype's largest number; not finite where x is not.
+NW_KERNEL(quantization_scale, In x, DType to, Out scale);
+// y = x (1 / scale), what is too large as the largest number, of x [R, C]; all
+// else optional: yt its transpose; largest, f32 [1], becomes |x| where that is
+// larger, above all where it is not a number; sum, f32 [C], of the rows of x.
+NW_KERNEL(quantize, In x, In scale, Out y, Out yt, Out largest, Out sum);
+// The same of gelu_tanh(pre) and gelu_tanh_grad(pre, dy), perhaps before they
+// are rounded to a dtype in between.
+NW_KERNEL(quantize_gelu_tanh, In pre, In scale, Out y, Out yt, Out largest);
+NW_KERNEL(quantize_gelu_tanh_grad, In pre, In dy, In scale, Out dx, Out dxt,
+          Out largest, Out sum);
 // y = scale_a scale_b a b' + bias + addend: a [R, C] and b [N, C] eight-bit, y
 // [R, N] f32 or bf16; bias [N] and addend, of y's dtype, optional. addend may
 // be y. GPUs are slow where R, C and N are not multiples of 16.

@@ -50,13 +50,6 @@ Work LinearGeluTanhGradWork(In dy, In w, In pre, Out dpre) {
   return work;
 }
 
-// A pass for the largest, one to divide.
-Work QuantizeWork(In x, Out scale, Out y, Out yt) {
-  Work work = decltype(quantize)::PassOver(x, scale, y, yt);
-  work.bytes += Bytes(x);
-  return work;
-}
-
 Work MatmulQuantizedWork(In a, In scale_a, In b, In scale_b, In bias, In addend,
                          Out y) {
   Work work = decltype(matmul_quantized)::PassOver(a, scale_a, b, scale_b, bias,
@@ -156,7 +149,6 @@ Work SgdWork(Out param, Out grad, Out momentum, Out copy,
     linear_gelu_tanh.RegisterWork(LinearGeluTanhWork) &&
     linear_grad.RegisterWork(LinearGradWork) &&
     linear_gelu_tanh_grad.RegisterWork(LinearGeluTanhGradWork) &&
-    quantize.RegisterWork(QuantizeWork) &&
     matmul_quantized.RegisterWork(MatmulQuantizedWork) &&
     attention.RegisterWork(AttentionWork) &&
     attention_grad.RegisterWork(AttentionGradWork) &&

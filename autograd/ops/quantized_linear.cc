@@ -1,21 +1,68 @@
 #include "autograd/ops/quantized_linear.h"
 
+#include <optional>
+
 #include "autograd/kernels/kernels.h"
 #include "autograd/ops/linear_inputs.h"
 
 namespace nextword {
 namespace {
 
+// A factor of products in eight bits.
 struct Quantized {
   Tensor values, transposed, scale;
 
-  // `transpose` for a product of the backward pass.
-  static Quantized Of(const Tensor& x, DType dtype, bool transpose) {
-    const Device device = x.device();
-    Quantized q{Empty(x.shape(), dtype, device), Tensor(),
-                Empty({1}, DType::kF32, device)};
-    if (transpose) q.transposed = Empty({x.dim(1), x.dim(0)}, dtype, device);
-    kernels::quantize(x, &q.scale, &q.values, &q.transposed);
+  // Without values yet; `transposed` for a product of the backward pass.
+  static Quantized Like(const Tensor& x, DType dtype, bool transpose) {
+    Quantized q{Empty(x.shape(), dtype, x.device()), Tensor(), Tensor()};
+    if (transpose) {
+      q.transposed = Empty({x.dim(1), x.dim(0)}, dtype, x.device());
+    }
+    return q;
+  }
+
+  // Also assigns the sum of x's rows to `sum`, if that is defined.
+  static Quantized Of(const Tensor& x, DType dtype, const FactorScale& by,
+                      bool transpose, Tensor sum = Tensor()) {
+    Quantized q = Like(x, dtype, transpose);
+    q.scale = by.scale;
+    if (!q.scale.defined()) {
+      q.scale = Empty({1}, DType::kF32, x.device());
+      kernels::quantization_scale(x, dtype, &q.scale);
+    }
+    Tensor largest = by.largest;
+    kernels::quantize(x, q.scale, &q.values, &q.transposed, &largest, &sum);
+    return q;
+  }
+
+  static Quantized OfGeluTanh(const Tensor& pre, const FactorScale& by,
+                              bool transpose) {
+    if (!by.scale.defined()) {
+      Tensor post = EmptyLike(pre);
+      kernels::gelu_tanh(pre, &post);
+      return Of(post, DType::kE4M3, by, transpose);
+    }
+    Quantized q = Like(pre, DType::kE4M3, transpose);
+    q.scale = by.scale;
+    Tensor largest = by.largest;
+    kernels::quantize_gelu_tanh(pre, q.scale, &q.values, &q.transposed,
+                                &largest);
+    return q;
+  }
+
+  static Quantized OfGeluTanhGrad(const Tensor& pre, const Tensor& dpost,
+                                  DType dtype, const FactorScale& by,
+                                  Tensor sum) {
+    if (!by.scale.defined()) {
+      Tensor dpre = EmptyLike(pre);
+      kernels::gelu_tanh_grad(pre, dpost, &dpre);
+      return Of(dpre, dtype, by, true, sum);
+    }
+    Quantized q = Like(pre, dtype, true);
+    q.scale = by.scale;
+    Tensor largest = by.largest;
+    kernels::quantize_gelu_tanh_grad(pre, dpost, q.scale, &q.values,
+                                     &q.transposed, &largest, &sum);
     return q;
   }
 
@@ -45,37 +92,121 @@ Tensor GradientOf(const GradientUse& use, const Quantized& a,
   return gradient.Reshape(shape);
 }
 
+// What a layer keeps for its backward pass.
+struct Kept {
+  Kept(const LinearInputs& in, const Quantized& rows, const Quantized& weight,
+       const LinearScales& scales)
+      : x(rows.Transposed()),
+        w(weight.Transposed()),
+        scales(scales),
+        w_shape(in.weight_shape()),
+        bias(in.bias_dtype()) {}
+
+  // Where a gradient's sum over rows goes, if the layer has a bias.
+  Tensor EmptyBiasGradient(Device device) const {
+    return bias.has_value() ? Empty({w_shape[0]}, DType::kF32, device)
+                            : Tensor();
+  }
+
+  // Appends the gradients of weight, whose use that is, and bias.
+  void AppendGradients(const GradientUse& use, const Quantized& dy,
+                       const Tensor& db, DType dtype,
+                       Gradients* gradients) const {
+    gradients->push_back(GradientOf(use, dy.Transposed(), x, w_shape, dtype));
+    if (db.defined()) gradients->push_back(Cast(db, *bias));
+  }
+
+  Quantized x, w;
+  LinearScales scales;
+  Shape w_shape;
+  std::optional<DType> bias;
+};
+
 }  // namespace
 
 Variable QuantizedLinear(const Variable& x, const Variable& weight,
                          const Variable& bias, const Variable& residual,
-                         DType gradient) {
+                         const LinearScales& scales) {
   const LinearInputs in(x, weight, bias, residual);
   Tensor y = in.EmptyRows();
   const bool backward = GradEnabled();
-  const Quantized rows = Quantized::Of(in.x(), DType::kE4M3, backward);
-  const Quantized w = Quantized::Of(in.weight(), DType::kE4M3, backward);
-  const Variable result =
-      Record("quantized_linear", y.Reshape(in.shape()), in.All(),
-             [x = rows.Transposed(), w = w.Transposed(), x_shape = in.x_shape(),
-              w_shape = in.weight_shape(), dtype = x.dtype(), gradient,
-              bias = in.bias_dtype(), has_residual = in.has_residual()](
-                 const Tensor& dy, const Vjp::Uses& uses) {
-               const Tensor dy_rows = AsRows(dy);
-               const Quantized d = Quantized::Of(dy_rows, gradient, true);
-               Gradients gradients = {
-                   GradientOf(uses[0], d, w, x_shape, dtype),
-                   GradientOf(uses[1], d.Transposed(), x, w_shape, dtype)};
-               if (bias.has_value()) {
-                 Tensor db = Empty({w_shape[0]}, *bias, dy.device());
-                 kernels::sum_to(dy_rows, &db);
-                 gradients.push_back(db);
-               }
-               if (has_residual) gradients.push_back(dy);
-               return gradients;
-             });
+  const Quantized rows =
+      Quantized::Of(in.x(), DType::kE4M3, scales.x, backward);
+  const Quantized w =
+      Quantized::Of(in.weight(), DType::kE4M3, scales.weight, backward);
+  const Variable result = Record(
+      "quantized_linear", y.Reshape(in.shape()), in.All(),
+      [kept = Kept(in, rows, w, scales), x_shape = in.x_shape(),
+       dtype = x.dtype(), has_residual = in.has_residual()](
+          const Tensor& dy, const Vjp::Uses& uses) {
+        const Tensor db = kept.EmptyBiasGradient(dy.device());
+        const Quantized d =
+            Quantized::Of(AsRows(dy), kept.scales.gradient_dtype,
+                          kept.scales.gradient, true, db);
+        Gradients gradients = {GradientOf(uses[0], d, kept.w, x_shape, dtype)};
+        kept.AppendGradients(uses[1], d, db, dtype, &gradients);
+        if (has_residual) gradients.push_back(dy);
+        return gradients;
+      });
   ComputeWhenRead(result, [in, rows, w, y]() mutable {
     Multiply(rows, w, in.bias(), in.residual(), &y);
+  });
+  return result;
+}
+
+Variable QuantizedGeluTanhFeedForward(
+    const Variable& x, const Variable& up, const Variable& up_bias,
+    const Variable& down, const Variable& down_bias, const Variable& residual,
+    const LinearScales& up_scales, const LinearScales& down_scales) {
+  const LinearInputs in(x, up, up_bias, Variable());
+  Tensor pre = in.EmptyRows();
+  const bool backward = GradEnabled();
+  const Quantized rows =
+      Quantized::Of(in.x(), DType::kE4M3, up_scales.x, backward);
+  const Quantized w_up =
+      Quantized::Of(in.weight(), DType::kE4M3, up_scales.weight, backward);
+  Multiply(rows, w_up, in.bias(), Tensor(), &pre);
+  // Of the layer's shape and dtype; its values are only there in eight bits.
+  const LinearInputs in_down(Variable(pre.Reshape(in.shape())), down, down_bias,
+                             residual);
+  const Quantized post = Quantized::OfGeluTanh(pre, down_scales.x, backward);
+  const Quantized w_down = Quantized::Of(in_down.weight(), DType::kE4M3,
+                                         down_scales.weight, backward);
+  Tensor y = in_down.EmptyRows();
+  std::vector<Variable> inputs = in.All();
+  const size_t down_at = inputs.size();
+  // But for the first, which is made here.
+  const std::vector<Variable> more = in_down.All();
+  inputs.insert(inputs.end(), more.begin() + 1, more.end());
+  const Variable result = Record(
+      "quantized_gelu_tanh_feed_forward", y.Reshape(in_down.shape()), inputs,
+      [kept_up = Kept(in, rows, w_up, up_scales),
+       kept_down = Kept(in_down, post, w_down, down_scales), pre,
+       x_shape = in.x_shape(), dtype = x.dtype(), down_at,
+       has_residual = in_down.has_residual()](const Tensor& dy,
+                                              const Vjp::Uses& uses) {
+        const Tensor db_down = kept_down.EmptyBiasGradient(dy.device());
+        const Quantized d_down =
+            Quantized::Of(AsRows(dy), kept_down.scales.gradient_dtype,
+                          kept_down.scales.gradient, true, db_down);
+        const Tensor dpost =
+            GradientOf(GradientUse(), d_down, kept_down.w, pre.shape(), dtype);
+        Gradients of_down;
+        kept_down.AppendGradients(uses[down_at], d_down, db_down, dtype,
+                                  &of_down);
+        const Tensor db_up = kept_up.EmptyBiasGradient(dy.device());
+        const Quantized d_up =
+            Quantized::OfGeluTanhGrad(pre, dpost, kept_up.scales.gradient_dtype,
+                                      kept_up.scales.gradient, db_up);
+        Gradients gradients = {
+            GradientOf(uses[0], d_up, kept_up.w, x_shape, dtype)};
+        kept_up.AppendGradients(uses[1], d_up, db_up, dtype, &gradients);
+        for (Tensor& gradient : of_down) gradients.push_back(gradient);
+        if (has_residual) gradients.push_back(dy);
+        return gradients;
+      });
+  ComputeWhenRead(result, [in_down, post, w_down, y]() mutable {
+    Multiply(post, w_down, in_down.bias(), in_down.residual(), &y);
   });
   return result;
 }

@@ -5,7 +5,7 @@
     tools/bench/roofline.py --flops 989e12 --bandwidth 3.35e12 \\
         --config configs/gpt2_124m.textproto --set compute_dtype=BF16
 
-Takes one step here, on the CPU, and counts: each kernel's operations of matrix
+Takes steps here, on the CPU, and counts one: each kernel's operations of matrix
 products, and the bytes that it reads and writes. A kernel's floor is the larger
 of operations / FLOPS and bytes / BANDWIDTH; the step's is their sum, for kernels
 run one after the other.
@@ -32,7 +32,7 @@ options = parser.parse_args()
 repository = pathlib.Path(__file__).resolve().parents[2]
 command = [
     repository / "bazel-bin/tools/nextword", "bench", "--what", "step",
-    "--json", "--warmup", "0", "--steps", "1", "--config", options.config
+    "--json", "--warmup", "1", "--steps", "1", "--config", options.config
 ]
 for override in ["device=CPU"] + options.set:
     command += ["--set", override]

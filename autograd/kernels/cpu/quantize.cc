@@ -4,8 +4,10 @@
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
+#include "autograd/kernels/composed.h"
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
 #include "autograd/kernels/quantization.h"
@@ -35,6 +37,15 @@ uint32_t LargestOf(In x) {
                          : *std::max_element(largest.begin(), largest.end());
 }
 
+uint32_t LargestOf(In x) {
+  return x.dtype() == DType::kF32 ? LargestOf<float>(x)
+                                  : LargestOf<BFloat16>(x);
+}
+
+void FindQuantizationScale(In x, DType to, Out scale) {
+  *scale->data<float>() = QuantizationScale(LargestOf(x), LargestNumber(to));
+}
+
 template <typename T, typename U>
 void QuantizeRange(const T* __restrict x, float inverse, U* __restrict y,
                    int64_t n) {
@@ -60,28 +71,32 @@ void TransposeBytes(const uint8_t* x, int64_t rows, int64_t columns,
 }
 
 template <typename T, typename U>
-void QuantizeAs(In x, Out scale, Out y, Out yt) {
-  const float factor = QuantizationScale(LargestOf<T>(x), U::kLargest);
-  *scale->data<float>() = factor;
-  const float inverse = 1 / factor;
+void QuantizeAs(In x, In scale, Out y) {
+  const float inverse = 1 / *scale.data<float>();
   const T* const px = x.data<T>();
   U* const py = y->data<U>();
   ParallelFor(x.numel(), kChunk, [=](int64_t begin, int64_t end) {
     QuantizeRange(px + begin, inverse, py + begin, end - begin);
   });
-  if (!yt->defined()) return;
-  TransposeBytes(static_cast<const uint8_t*>(y->raw_data()), x.dim(0), x.dim(1),
-                 static_cast<uint8_t*>(yt->raw_data()));
 }
 
-void Quantize(In x, Out scale, Out y, Out yt) {
+void Quantize(In x, In scale, Out y, Out yt, Out largest, Out sum) {
   DispatchFloat8(y->dtype(), "quantize", [&](auto to) {
     if (x.dtype() == DType::kF32) {
-      QuantizeAs<float, decltype(to)>(x, scale, y, yt);
+      QuantizeAs<float, decltype(to)>(x, scale, y);
     } else {
-      QuantizeAs<BFloat16, decltype(to)>(x, scale, y, yt);
+      QuantizeAs<BFloat16, decltype(to)>(x, scale, y);
     }
   });
+  if (yt->defined()) {
+    TransposeBytes(static_cast<const uint8_t*>(y->raw_data()), x.dim(0),
+                   x.dim(1), static_cast<uint8_t*>(yt->raw_data()));
+  }
+  if (largest->defined()) {
+    float* const before = largest->data<float>();
+    *before = LargerMagnitude(*before, std::bit_cast<float>(LargestOf(x)));
+  }
+  if (sum->defined()) sum_to.AsPart(x, sum);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -91,7 +106,12 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace nextword::kernels {
 namespace {
+NW_REGISTER_CPU(quantization_scale, FindQuantizationScale);
 NW_REGISTER_CPU(quantize, Quantize);
+[[maybe_unused]] const bool registered =
+    quantize_gelu_tanh.Register(DeviceType::kCpu, composed::QuantizeGeluTanh) &&
+    quantize_gelu_tanh_grad.Register(DeviceType::kCpu,
+                                     composed::QuantizeGeluTanhGrad);
 }  // namespace
 }  // namespace nextword::kernels
 #endif  // HWY_ONCE

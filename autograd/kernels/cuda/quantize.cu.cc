@@ -1,16 +1,234 @@
-// Rounding to eight-bit floats.
+// Rounding to eight-bit floats, of tensors and of what is computed from them on
+// the way.
 #include <algorithm>
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
 #include "autograd/kernels/cuda/packs.h"
+#include "autograd/kernels/functors.h"
 #include "autograd/kernels/quantization.h"
 
 namespace nextword::kernels::cuda {
 namespace {
 
-// Blocks, at the most, that look for the largest magnitude. What each of them
-// saw is looked through by every block that rounds.
+// Squares of kSquare by kSquare elements, a block for each; a thread has kPack
+// rows and columns of it, which it turns in its registers.
+constexpr int kSquare = 64;
+constexpr int kPack = 4;
+constexpr int kPacks = kSquare / kPack;
+static_assert(kPacks * kPacks == kThreads);
+
+int64_t Squares(int64_t size) { return (size + kSquare - 1) / kSquare; }
+
+// What is rounded: kSize elements from number `at` on.
+template <typename T>
+struct Itself {
+  template <int kSize>
+  NW_DEVICE Floats<kSize> Get(int64_t at, bool aligned) const {
+    return Load<kSize>(x + at, aligned);
+  }
+
+  const T* x;
+};
+
+template <typename T>
+struct GeluTanhOf {
+  template <int kSize>
+  NW_DEVICE Floats<kSize> Get(int64_t at, bool aligned) const {
+    return ForItems([](float p) { return functors::GeluTanh::Value(p); },
+                    Load<kSize>(pre + at, aligned));
+  }
+
+  const T* pre;
+};
+
+template <typename T>
+struct GeluTanhGradOf {
+  template <int kSize>
+  NW_DEVICE Floats<kSize> Get(int64_t at, bool aligned) const {
+    return ForItems(
+        [](float p, float d) { return functors::GeluTanh::Grad(p, d); },
+        Load<kSize>(pre + at, aligned), Load<kSize>(dy + at, aligned));
+  }
+
+  const T* pre;
+  const T* dy;
+};
+
+struct Matrix {
+  int64_t rows, columns;
+  bool aligned;  // It, and all that is made of it, for packs.
+};
+
+// A thread's part of a square; zeros where that ends.
+template <typename Source>
+NW_DEVICE void GetPart(const Matrix& m, const Source& source, int64_t row,
+                       int64_t column, Floats<kPack> (&part)[kPack]) {
+  for (int j = 0; j < kPack; ++j) {
+    const int64_t at = (row + j) * m.columns + column;
+    part[j] = {};
+    if (row + j >= m.rows || column >= m.columns) continue;
+    if (m.aligned) {
+      part[j] = source.template Get<kPack>(at, true);
+    } else {
+      for (int k = 0; k < kPack && column + k < m.columns; ++k) {
+        part[j].items[k] = source.template Get<1>(at + k, false).items[0];
+      }
+    }
+  }
+}
+
+// Bytes of one row, as far as it goes.
+NW_DEVICE void StoreBytes(const Pack<uint8_t, kPack>& pack, int64_t left,
+                          bool aligned, uint8_t* to) {
+  if (aligned) {
+    *reinterpret_cast<Pack<uint8_t, kPack>*>(to) = pack;
+  } else {
+    for (int k = 0; k < kPack && k < left; ++k) to[k] = pack.items[k];
+  }
+}
+
+// Sums of a square's columns, of which each thread has kPack rows.
+NW_DEVICE void StoreColumnSums(Floats<kPack> mine, int64_t left, float* to) {
+  constexpr int kWarps = kThreads / kWarp;
+  __shared__ float sums[kWarps][kSquare];
+  // A warp has two rows of threads.
+  static_assert(kWarp == 2 * kPacks);
+  mine = mine + Exchange(mine, kPacks);
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  __syncthreads();  // The sums of the square before are read.
+  for (int k = 0; k < kPack && lane < kPacks; ++k) {
+    sums[warp][lane * kPack + k] = mine.items[k];
+  }
+  __syncthreads();
+  ForEachInBlock(left < kSquare ? left : kSquare, [&](int64_t column) {
+    float sum = 0;
+    for (int w = 0; w < kWarps; ++w) sum += sums[w][column];
+    to[column] = sum;
+  });
+}
+
+struct Results {
+  const float* scale;
+  // Optional: the transpose; the bits of the largest magnitude; sums of the
+  // columns of each row of squares [squares, columns].
+  uint8_t *y, *yt;
+  uint32_t* largest;
+  float* sums;
+};
+
+template <typename Source, typename U>
+__global__ void QuantizeKernel(Matrix m, Source source, U /*to*/,
+                               Results results) {
+  __shared__ Pack<uint8_t, kPack> turned[kSquare][kPacks + 1];
+  const float inverse = 1 / *results.scale;
+  const int across = threadIdx.x % kPacks, down = threadIdx.x / kPacks;
+  const int64_t squares_across = (m.columns + kSquare - 1) / kSquare;
+  const int64_t squares = (m.rows + kSquare - 1) / kSquare * squares_across;
+  uint32_t largest = 0;
+  ForEachRow(squares, [&](int64_t square) {
+    const int64_t first_row = square / squares_across * kSquare;
+    const int64_t first_column = square % squares_across * kSquare;
+    const int64_t row = first_row + down * kPack;
+    const int64_t column = first_column + across * kPack;
+    Floats<kPack> part[kPack];
+    GetPart(m, source, row, column, part);
+    Pack<uint8_t, kPack> columns[kPack];
+    Floats<kPack> sums = {};
+    for (int j = 0; j < kPack; ++j) {
+      Pack<uint8_t, kPack> rounded;
+      for (int k = 0; k < kPack; ++k) {
+        const float x = part[j].items[k];
+        largest = MaxOf()(largest, MagnitudeBits(x));
+        sums.items[k] += x;
+        rounded.items[k] = U(x * inverse).bits;
+        columns[k].items[j] = rounded.items[k];
+      }
+      if (row + j >= m.rows || column >= m.columns) continue;
+      StoreBytes(rounded, m.columns - column, m.aligned,
+                 results.y + (row + j) * m.columns + column);
+    }
+    if (results.sums != nullptr) {
+      StoreColumnSums(
+          sums, m.columns - first_column,
+          results.sums + square / squares_across * m.columns + first_column);
+    }
+    if (results.yt == nullptr) return;
+    __syncthreads();  // The square before is read.
+    for (int k = 0; k < kPack; ++k) {
+      turned[across * kPack + k][down] = columns[k];
+    }
+    __syncthreads();
+    ForEachInBlock(kSquare * kPacks, [&](int64_t i) {
+      const int64_t c = first_column + i / kPacks;
+      const int64_t r = first_row + i % kPacks * kPack;
+      if (r >= m.rows || c >= m.columns) return;
+      StoreBytes(turned[i / kPacks][i % kPacks], m.rows - r, m.aligned,
+                 results.yt + c * m.rows + r);
+    });
+  });
+  if (results.largest == nullptr) return;
+  largest = CombineBlock(largest, MaxOf());
+  // Of whole numbers: the same in any order.
+  if (threadIdx.x == 0) atomicMax(results.largest, largest);
+}
+
+template <typename Source, typename... T>
+void QuantizeFrom(const Source& source, In x, In scale, Out y, Out yt,
+                  Out largest, Out sum, const T*... from) {
+  const Device device = y->device();
+  const int64_t rows = x.dim(0), columns = x.dim(1);
+  Tensor sums;
+  if (sum->defined()) {
+    sums = Empty({Squares(rows), columns}, DType::kF32, device);
+  }
+  const auto bytes = [](Out to) {
+    return to->defined() ? static_cast<uint8_t*>(to->raw_data()) : nullptr;
+  };
+  const Results results{scale.data<float>(), bytes(y), bytes(yt),
+                        largest->defined()
+                            ? reinterpret_cast<uint32_t*>(largest->raw_data())
+                            : nullptr,
+                        sums.defined() ? sums.data<float>() : nullptr};
+  const bool aligned = AlignedForPacks(kPack, columns, results.y, from...) &&
+                       AlignedForPacks(kPack, rows, results.yt);
+  Grid grid = GridForRows(Squares(rows) * Squares(columns), kThreads, device);
+  // As many as run at once: each of them ends with an exchange of the largest.
+  grid.blocks = std::min(grid.blocks, int64_t{8} * NumMultiprocessors(device));
+  DispatchFloat8(y->dtype(), "quantize", [&](auto to) {
+    Launch(device, grid, QuantizeKernel<Source, decltype(to)>,
+           Matrix{rows, columns, aligned}, source, to, results);
+  });
+  if (sums.defined()) sum_to.AsPart(sums, sum);
+}
+
+void Quantize(In x, In scale, Out y, Out yt, Out largest, Out sum) {
+  DispatchF32OrBf16(x.dtype(), "quantize", [&](auto tag) {
+    const auto* const px = x.data<decltype(tag)>();
+    QuantizeFrom(Itself<decltype(tag)>{px}, x, scale, y, yt, largest, sum, px);
+  });
+}
+
+void QuantizeGeluTanh(In pre, In scale, Out y, Out yt, Out largest) {
+  DispatchF32OrBf16(pre.dtype(), "quantize_gelu_tanh", [&](auto tag) {
+    const auto* const p = pre.data<decltype(tag)>();
+    Tensor none;
+    QuantizeFrom(GeluTanhOf<decltype(tag)>{p}, pre, scale, y, yt, largest,
+                 &none, p);
+  });
+}
+
+void QuantizeGeluTanhGrad(In pre, In dy, In scale, Out dx, Out dxt, Out largest,
+                          Out sum) {
+  DispatchF32OrBf16(pre.dtype(), "quantize_gelu_tanh_grad", [&](auto tag) {
+    const auto* const p = pre.data<decltype(tag)>();
+    const auto* const d = dy.data<decltype(tag)>();
+    QuantizeFrom(GeluTanhGradOf<decltype(tag)>{p, d}, pre, scale, dx, dxt,
+                 largest, sum, p, d);
+  });
+}
+
+// Blocks, at the most, that look for the largest magnitude.
 constexpr int64_t kMaxSeen = 512;
 
 // seen[block] = the bits of the largest magnitude of its share.
@@ -29,133 +247,34 @@ __global__ void LargestKernel(int64_t n, bool aligned, const T* x,
   if (threadIdx.x == 0) seen[blockIdx.x] = mine;
 }
 
-// What LargestKernel saw, and where the scale goes.
-struct Seen {
-  const uint32_t* largest;
-  int64_t count;
-  float* scale;
-};
-
-// The scale, at each thread of the block; the first block writes it down.
-template <typename U>
-NW_DEVICE float ScaleOf(const Seen& seen) {
-  const uint32_t largest = BlockMax<uint32_t>(
-      seen.count, 0, [&](int64_t i) { return seen.largest[i]; });
-  const float scale = QuantizationScale(largest, U::kLargest);
-  if (blockIdx.x == 0 && threadIdx.x == 0) *seen.scale = scale;
-  return scale;
+__global__ void ScaleKernel(int64_t n, const uint32_t* seen, float largest,
+                            float* scale) {
+  const uint32_t bits =
+      BlockMax<uint32_t>(n, 0, [=](int64_t i) { return seen[i]; });
+  if (threadIdx.x == 0) *scale = QuantizationScale(bits, largest);
 }
 
-template <typename T, typename U>
-__global__ void QuantizeKernel(int64_t n, bool aligned, const T* x, Seen seen,
-                               U* y) {
-  const float inverse = 1 / ScaleOf<U>(seen);
-  ForEachPack<kPackOf<U>>(n, [=](int64_t i, auto size) {
-    constexpr int kSize = decltype(size)::value;
-    Floats<kSize> pack = Load<kSize>(x + i, aligned);
-    for (int k = 0; k < kSize; ++k) pack.items[k] *= inverse;
-    Store(pack, y + i, aligned);
-  });
-}
-
-// Squares of kSquare by kSquare elements, a block for each: read by rows and
-// written by rows and, from shared memory, by columns.
-constexpr int kSquare = 64;
-
-template <typename T, typename U>
-__global__ void QuantizeBothKernel(int64_t rows, int64_t columns, bool aligned,
-                                   const T* x, Seen seen, U* y, U* yt) {
-  constexpr int kPack = 4;
-  constexpr int kRowPacks = kSquare / kPack;
-  // Bytes; padded, so that a column's are spread over the banks.
-  __shared__ uint8_t square[kSquare][kSquare + kPack];
-  const float inverse = 1 / ScaleOf<U>(seen);
-  const int64_t across = (columns + kSquare - 1) / kSquare;
-  const int64_t squares = (rows + kSquare - 1) / kSquare * across;
-  ForEachRow(squares, [=](int64_t item) {
-    const int64_t first_row = item / across * kSquare;
-    const int64_t first_column = item % across * kSquare;
-    ForEachInBlock(kSquare * kRowPacks, [=](int64_t i) {
-      const int64_t r = i / kRowPacks, c = i % kRowPacks * kPack;
-      const int64_t row = first_row + r, column = first_column + c;
-      if (row >= rows || column >= columns) return;
-      const int64_t at = row * columns + column;
-      const auto store = [=](auto size) {
-        constexpr int kSize = decltype(size)::value;
-        for (int64_t k = 0; k < kPack && column + k < columns; k += kSize) {
-          const Floats<kSize> pack = Load<kSize>(x + at + k, aligned);
-          Pack<U, kSize> rounded;
-          for (int j = 0; j < kSize; ++j) {
-            rounded.items[j] = U(pack.items[j] * inverse);
-            square[r][c + k + j] = rounded.items[j].bits;
-          }
-          *reinterpret_cast<Pack<U, kSize>*>(y + at + k) = rounded;
-        }
-      };
-      if (aligned) {
-        store(PackSize<kPack>());
-      } else {
-        store(PackSize<1>());
-      }
-    });
-    __syncthreads();
-    ForEachInBlock(kSquare * kRowPacks, [=](int64_t i) {
-      const int64_t c = i / kRowPacks, r = i % kRowPacks * kPack;
-      const int64_t row = first_row + r, column = first_column + c;
-      if (row >= rows || column >= columns) return;
-      Pack<uint8_t, kPack> pack;
-      for (int k = 0; k < kPack; ++k) pack.items[k] = square[r + k][c];
-      uint8_t* const to = reinterpret_cast<uint8_t*>(yt) + column * rows + row;
-      if (aligned) {
-        *reinterpret_cast<Pack<uint8_t, kPack>*>(to) = pack;
-      } else {
-        for (int k = 0; k < kPack && row + k < rows; ++k) to[k] = pack.items[k];
-      }
-    });
-    __syncthreads();  // All have read the square.
-  });
-}
-
-template <typename T, typename U>
-void QuantizeAs(In x, Out scale, Out y, Out yt) {
-  const Device device = y->device();
+void FindQuantizationScale(In x, DType to, Out scale) {
+  const Device device = x.device();
   const int64_t n = x.numel();
-  const T* const px = x.data<T>();
-  Grid lookers = GridForItems(n / kPackOf<T>, device);
-  lookers.blocks = std::min(lookers.blocks, kMaxSeen);
-  const Tensor largest = Empty({lookers.blocks}, DType::kI32, device);
-  uint32_t* const plargest = reinterpret_cast<uint32_t*>(largest.raw_data());
-  Launch(device, lookers, LargestKernel<T>, n,
-         AlignedForPacks(kPackOf<T>, 0, px), px, plargest);
-  const Seen seen{plargest, lookers.blocks, scale->data<float>()};
-  if (!yt->defined()) {
-    constexpr int kPack = kPackOf<U>;
-    Launch(device, GridForItems(n / kPack, device), QuantizeKernel<T, U>, n,
-           AlignedForPacks(kPack, 0, px, y->data<U>()), px, seen, y->data<U>());
-    return;
-  }
-  const int64_t rows = x.dim(0), columns = x.dim(1);
-  const bool aligned = AlignedForPacks(4, columns, px, y->data<U>()) &&
-                       AlignedForPacks(4, rows, yt->data<U>());
-  const auto squares = [](int64_t size) {
-    return (size + kSquare - 1) / kSquare;
-  };
-  Launch(device,
-         GridForRows(squares(rows) * squares(columns), kThreads, device),
-         QuantizeBothKernel<T, U>, rows, columns, aligned, px, seen,
-         y->data<U>(), yt->data<U>());
-}
-
-void Quantize(In x, Out scale, Out y, Out yt) {
-  DispatchF32OrBf16(x.dtype(), "quantize", [&](auto from) {
-    DispatchFloat8(y->dtype(), "quantize", [&](auto to) {
-      QuantizeAs<decltype(from), decltype(to)>(x, scale, y, yt);
-    });
+  DispatchF32OrBf16(x.dtype(), "quantization_scale", [&](auto tag) {
+    using T = decltype(tag);
+    Grid grid = GridForItems(n / kPackOf<T>, device);
+    grid.blocks = std::min(grid.blocks, kMaxSeen);
+    const Tensor seen = Empty({grid.blocks}, DType::kI32, device);
+    uint32_t* const pseen = reinterpret_cast<uint32_t*>(seen.raw_data());
+    Launch(device, grid, LargestKernel<T>, n,
+           AlignedForPacks(kPackOf<T>, 0, x.data<T>()), x.data<T>(), pseen);
+    Launch(device, Grid{1}, ScaleKernel, grid.blocks, pseen, LargestNumber(to),
+           scale->data<float>());
   });
 }
 
 [[maybe_unused]] const bool registered =
-    quantize.Register(DeviceType::kCuda, Quantize);
+    quantization_scale.Register(DeviceType::kCuda, FindQuantizationScale) &&
+    quantize.Register(DeviceType::kCuda, Quantize) &&
+    quantize_gelu_tanh.Register(DeviceType::kCuda, QuantizeGeluTanh) &&
+    quantize_gelu_tanh_grad.Register(DeviceType::kCuda, QuantizeGeluTanhGrad);
 
 }  // namespace
 }  // namespace nextword::kernels::cuda

@@ -1,0 +1,62 @@
+// Scales of the factors that linear layers round to eight bits: those of a step
+// follow from the steps before it ("delayed scaling"), so that a factor is
+// rounded in one pass, while it is made.
+#ifndef NEXTWORD_LAYERS_DELAYED_SCALES_H_
+#define NEXTWORD_LAYERS_DELAYED_SCALES_H_
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "autograd/ops/quantized_linear.h"
+#include "autograd/variable.h"
+
+namespace nextword::layers {
+
+// Until something is known of the steps before, each factor has the scale of
+// its own largest element. Not thread-safe.
+class DelayedScales {
+ public:
+  // For layers of these weights, whose results' gradients are rounded to
+  // `gradient`. On the weights' device.
+  DelayedScales(const std::vector<Variable>& weights, DType gradient,
+                Device device);
+
+  // In a step; the layer notes what it rounds. The tensors are the same in all
+  // steps that something is known for.
+  LinearScales Of(const Variable& weight) const;
+
+  // Whether something is known of steps before.
+  bool known() const { return !expected_.empty(); }
+
+  // The largest magnitude of each factor since it was asked last. Waits for the
+  // device.
+  std::vector<float> TakeLargest();
+
+  // After a step that had these, all finite. What is expected of a factor fades
+  // away over steps in which it is smaller.
+  void Update(absl::Span<const float> largest);
+
+  // What is expected of each factor, as checkpoints have it: nothing where
+  // nothing is known.
+  const std::vector<float>& expected() const { return expected_; }
+  // Error: it is of a model with another number of layers.
+  absl::Status Restore(absl::Span<const float> expected);
+
+ private:
+  enum Factor { kX, kWeight, kGradient, kFactors };
+
+  FactorScale At(int64_t factor) const;
+  void SetScales();
+
+  const DType gradient_;
+  std::map<const Node*, int64_t> layers_;
+  Tensor scales_, largest_;  // f32 [layers, kFactors]
+  std::vector<float> expected_;
+};
+
+}  // namespace nextword::layers
+
+#endif  // NEXTWORD_LAYERS_DELAYED_SCALES_H_
