@@ -37,9 +37,10 @@ absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
       "machine's %s "
       "has %.1f for it; a smaller model, batch.micro_batch or batch.lanes, "
       "model.recompute: BLOCK or checkpoint.asynchronous: false need less",
-      need.total() / 1e9, need.weights / 1e9, need.gradients / 1e9,
-      need.moments / 1e9, need.activations / 1e9, need.program / 1e9,
-      need.checkpoint / 1e9, DeviceTypeName(device.type), has / 1e9));
+      need.total() / 1e9, (need.weights + need.rounded) / 1e9,
+      need.gradients / 1e9, need.moments / 1e9, need.activations / 1e9,
+      need.program / 1e9, need.checkpoint / 1e9, DeviceTypeName(device.type),
+      has / 1e9));
 }
 
 Sharding ShardingOf(const TrainConfig& config, int world_size) {
@@ -84,6 +85,9 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
   const bool on_host =
       config.device() != CUDA &&
       DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
+  const int shards =
+      world_size == 1 ? 1 : ShardRanks(config.distributed(), world_size);
+  const Sharding sharding = ShardingOf(config, shards);
   layers::TrainMemory memory = layers::EstimateTrainMemory(
       model, {.micro_batch = config.batch().micro_batch(),
               .sequence_length = SequenceLength(config.batch(), model),
@@ -92,6 +96,7 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
               .gradient_buffers = GradientReducer::Buffers(lanes),
               .compute_dtype = ComputeDTypeOf(config),
               .quantized = QuantizedGradientsOf(config).has_value(),
+              .rounded_once = sharding != PARAMETERS,
               .on_gpu = !on_host,
               .deterministic = config.deterministic()});
   // The checkpoint's copy is in the host's memory, whatever trains.
@@ -100,8 +105,6 @@ layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
         4 * layers::CountParameters(model).total() + memory.moments;
   }
   if (world_size == 1) return memory;
-  const int shards = ShardRanks(config.distributed(), world_size);
-  const Sharding sharding = ShardingOf(config, shards);
   // What a bucket's pieces from all ranks take.
   const int64_t bucket = 4 * BucketElements(config);
   const layers::MatrixSizes matrices = layers::LargestMatrices(model);
@@ -256,6 +259,7 @@ absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
   const trace::Span span("step", "step");
   SetActivityStep(step_ + 1);
   if (shards_ != nullptr) shards_->BeginStep();
+  if (scales_ != nullptr && has_whole_weights()) scales_->RoundWeights();
   absl::StatusOr<LossSum> loss = SumGradients(read, stop);
   NW_RETURN_IF_ERROR(status());
   NW_RETURN_IF_ERROR(loss.status());

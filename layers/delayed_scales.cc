@@ -21,8 +21,8 @@ constexpr float kMemory = 0.875;
 
 DelayedScales::DelayedScales(const std::vector<Variable>& weights,
                              DType gradient, Device device)
-    : gradient_(gradient) {
-  for (const Variable& weight : weights) {
+    : gradient_(gradient), weights_(weights) {
+  for (const Variable& weight : weights_) {
     const auto layer = static_cast<int64_t>(layers_.size());
     NW_CHECK(layers_.emplace(weight.node().get(), layer).second)
         << "a weight twice";
@@ -32,12 +32,32 @@ DelayedScales::DelayedScales(const std::vector<Variable>& weights,
   largest_ = Zeros(shape, DType::kF32, device);
 }
 
+void DelayedScales::RoundWeights() {
+  if (!known()) return;
+  rounded_.resize(weights_.size());
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const Tensor& weight = weights_[i].value();
+    const Device device = weight.device();
+    FactorScale by = At(static_cast<int64_t>(i) * kFactors + kWeight);
+    Float8Matrix& rounded = rounded_[i];
+    if (!rounded.defined()) {
+      rounded = {Empty(weight.shape(), DType::kE4M3, device),
+                 Empty({weight.dim(1), weight.dim(0)}, DType::kE4M3, device),
+                 by.scale};
+    }
+    Tensor no_sum;
+    kernels::quantize(weight, by.scale, &rounded.values, &rounded.transposed,
+                      &by.largest, &no_sum);
+  }
+  are_rounded_ = true;
+}
+
 LinearScales DelayedScales::Of(const Variable& weight) const {
   const auto layer = layers_.find(weight.node().get());
   NW_CHECK(layer != layers_.end()) << "no scales for weight " << weight.shape();
   const int64_t first = layer->second * kFactors;
-  return {At(first + kX), At(first + kWeight), At(first + kGradient),
-          gradient_};
+  return {At(first + kX), At(first + kWeight), At(first + kGradient), gradient_,
+          are_rounded_ ? rounded_[layer->second] : Float8Matrix()};
 }
 
 FactorScale DelayedScales::At(int64_t factor) const {
@@ -67,12 +87,14 @@ absl::Status DelayedScales::Restore(absl::Span<const float> expected) {
                      expected.size(), " factors, wanted ", factors));
   }
   expected_.assign(expected.begin(), expected.end());
+  are_rounded_ = false;
   kernels::fill(&largest_, 0);
   if (known()) SetScales();
   return absl::OkStatus();
 }
 
 void DelayedScales::SetScales() {
+  are_rounded_ = false;
   std::vector<float> scales(expected_.size());
   for (size_t i = 0; i < scales.size(); ++i) {
     const DType dtype = i % kFactors == kGradient ? gradient_ : DType::kE4M3;

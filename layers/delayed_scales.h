@@ -24,6 +24,11 @@ class DelayedScales {
   DelayedScales(const std::vector<Variable>& weights, DType gradient,
                 Device device);
 
+  // Rounds all weights for the steps' layers, until the next Update: once, not
+  // with each micro-batch. Does nothing where nothing is known. All of them
+  // have their elements.
+  void RoundWeights();
+
   // In a step; the layer notes what it rounds. The tensors are the same in all
   // steps that something is known for.
   LinearScales Of(const Variable& weight) const;
@@ -52,8 +57,11 @@ class DelayedScales {
   void SetScales();
 
   const DType gradient_;
+  const std::vector<Variable> weights_;
   std::map<const Node*, int64_t> layers_;
-  Tensor scales_, largest_;  // f32 [layers, kFactors]
+  std::vector<Float8Matrix> rounded_;
+  bool are_rounded_ = false;  // rounded_ are the weights as they are.
+  Tensor scales_, largest_;   // f32 [layers, kFactors]
   std::vector<float> expected_;
 };
 

@@ -94,9 +94,11 @@ int64_t LossBytes(const ModelConfig& model, const TrainShape& shape) {
   return logits * bytes + vocab * int64_t{model.hidden_size()} * 4;
 }
 
-// Matrices in eight bits, which the backward pass waits for: as many as it does
-// not make again.
-int64_t QuantizedBytes(const ModelConfig& model, const ParameterCount& count) {
+// Matrices in eight bits: all, and their transposes, or the transposes that the
+// backward pass waits for: as many as it does not make again.
+int64_t RoundedBytes(const ModelConfig& model, const ParameterCount& count,
+                     bool once) {
+  if (once) return 2 * (count.attention + count.feed_forward);
   switch (model.recompute()) {
     case ModelConfig::NONE:
       return count.attention + count.feed_forward;
@@ -197,7 +199,9 @@ TrainMemory EstimateTrainMemory(const ModelConfig& model,
   if (shape.compute_dtype == DType::kBF16) memory.weights += count.total() * 2;
   memory.gradients = count.total() * kBytes * shape.gradient_buffers;
   const int64_t hidden = count.attention + count.feed_forward;
-  if (shape.quantized) memory.weights += QuantizedBytes(model, count);
+  if (shape.quantized) {
+    memory.rounded = RoundedBytes(model, count, shape.rounded_once);
+  }
   memory.moments = kBytes * ((count.total() - hidden) * shape.moments +
                              hidden * shape.hidden_moments);
   memory.activations =

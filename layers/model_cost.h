@@ -42,14 +42,16 @@ struct TrainShape {
   int hidden_moments;    // and per element of the blocks' matrices.
   int gradient_buffers;  // That the sum over lanes needs.
   DType compute_dtype;
-  bool quantized = false;  // Linear layers multiply in eight bits.
+  bool quantized = false;     // Linear layers multiply in eight bits,
+  bool rounded_once = false;  // of weights that are rounded once a step.
   bool on_gpu = false;
   bool deterministic = true;
 };
 
 // Bytes of one training step at its peak.
 struct TrainMemory {
-  int64_t weights = 0;  // With the narrow copies of mixed precision.
+  int64_t weights = 0;  // With the bf16 copies of mixed precision.
+  int64_t rounded = 0;  // Weights in eight bits.
   int64_t gradients = 0;
   int64_t moments = 0;
   int64_t activations = 0;  // What backward needs, and a chunk of logits.
@@ -58,7 +60,8 @@ struct TrainMemory {
   int64_t checkpoint = 0;  // Of which a copy is written while training goes on.
 
   int64_t total() const {
-    return weights + gradients + moments + activations + program + checkpoint;
+    return weights + rounded + gradients + moments + activations + program +
+           checkpoint;
   }
 };
 

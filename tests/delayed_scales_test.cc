@@ -66,6 +66,34 @@ TEST_F(DelayedScalesTest, WhatWasLargeFadesAway) {
   EXPECT_FLOAT_EQ(Value(before.weight.scale), 2.0f * 9 / 448);
 }
 
+TEST_F(DelayedScalesTest, RoundsWeightsOnceAStep) {
+  scales_.RoundWeights();  // Of which nothing is known.
+  EXPECT_FALSE(scales_.Of(weights_[0]).rounded_weight.defined());
+  scales_.Update({8, 1, 8, 8, 2, 8});
+  EXPECT_FALSE(scales_.Of(weights_[0]).rounded_weight.defined());
+  scales_.RoundWeights();
+  const LinearScales of = scales_.Of(weights_[0]);
+  const Variable x(RandomNormal({5, 3}, 3, DType::kF32));
+  LinearScales by_layer = of;
+  by_layer.rounded_weight = {};
+  EXPECT_THAT(
+      QuantizedLinear(x, weights_[0], {}, {}, of).value(),
+      HasBitsOf(QuantizedLinear(x, weights_[0], {}, {}, by_layer).value()));
+  EXPECT_GT(scales_.TakeLargest()[1], 0);
+  // In the same memory, by another scale.
+  scales_.Update({8, 4, 8, 8, 4, 8});
+  EXPECT_FALSE(scales_.Of(weights_[0]).rounded_weight.defined());
+  scales_.RoundWeights();
+  EXPECT_EQ(scales_.Of(weights_[0]).rounded_weight.values.raw_data(),
+            of.rounded_weight.values.raw_data());
+  const LinearScales later = scales_.Of(weights_[0]);
+  by_layer = later;
+  by_layer.rounded_weight = {};
+  EXPECT_THAT(
+      QuantizedLinear(x, weights_[0], {}, {}, later).value(),
+      HasBitsOf(QuantizedLinear(x, weights_[0], {}, {}, by_layer).value()));
+}
+
 TEST_F(DelayedScalesTest, ZerosKeepScalesThatCanBeInverted) {
   scales_.Update({0, 0, 0, 0, 0, 3e38});
   const LinearScales of = scales_.Of(weights_[1]);

@@ -8,78 +8,77 @@
 namespace nextword {
 namespace {
 
-// A factor of products in eight bits.
-struct Quantized {
-  Tensor values, transposed, scale;
+// Without values and scale yet; `transpose` for a product of the backward pass.
+Float8Matrix RoomFor(const Tensor& x, DType dtype, bool transpose) {
+  Float8Matrix m;
+  m.values = Empty(x.shape(), dtype, x.device());
+  if (transpose) m.transposed = Empty({x.dim(1), x.dim(0)}, dtype, x.device());
+  return m;
+}
 
-  // Without values yet; `transposed` for a product of the backward pass.
-  static Quantized Like(const Tensor& x, DType dtype, bool transpose) {
-    Quantized q{Empty(x.shape(), dtype, x.device()), Tensor(), Tensor()};
-    if (transpose) {
-      q.transposed = Empty({x.dim(1), x.dim(0)}, dtype, x.device());
-    }
-    return q;
+// Also assigns the sum of x's rows to `sum`, if that is defined.
+Float8Matrix Round(const Tensor& x, DType dtype, const FactorScale& by,
+                   bool transpose, Tensor sum = Tensor()) {
+  Float8Matrix m = RoomFor(x, dtype, transpose);
+  m.scale = by.scale;
+  if (!m.scale.defined()) {
+    m.scale = Empty({1}, DType::kF32, x.device());
+    kernels::quantization_scale(x, dtype, &m.scale);
   }
+  Tensor largest = by.largest;
+  kernels::quantize(x, m.scale, &m.values, &m.transposed, &largest, &sum);
+  return m;
+}
 
-  // Also assigns the sum of x's rows to `sum`, if that is defined.
-  static Quantized Of(const Tensor& x, DType dtype, const FactorScale& by,
-                      bool transpose, Tensor sum = Tensor()) {
-    Quantized q = Like(x, dtype, transpose);
-    q.scale = by.scale;
-    if (!q.scale.defined()) {
-      q.scale = Empty({1}, DType::kF32, x.device());
-      kernels::quantization_scale(x, dtype, &q.scale);
-    }
-    Tensor largest = by.largest;
-    kernels::quantize(x, q.scale, &q.values, &q.transposed, &largest, &sum);
-    return q;
+Float8Matrix RoundGeluTanh(const Tensor& pre, const FactorScale& by,
+                           bool transpose) {
+  if (!by.scale.defined()) {
+    Tensor post = EmptyLike(pre);
+    kernels::gelu_tanh(pre, &post);
+    return Round(post, DType::kE4M3, by, transpose);
   }
+  Float8Matrix m = RoomFor(pre, DType::kE4M3, transpose);
+  m.scale = by.scale;
+  Tensor largest = by.largest;
+  kernels::quantize_gelu_tanh(pre, m.scale, &m.values, &m.transposed, &largest);
+  return m;
+}
 
-  static Quantized OfGeluTanh(const Tensor& pre, const FactorScale& by,
-                              bool transpose) {
-    if (!by.scale.defined()) {
-      Tensor post = EmptyLike(pre);
-      kernels::gelu_tanh(pre, &post);
-      return Of(post, DType::kE4M3, by, transpose);
-    }
-    Quantized q = Like(pre, DType::kE4M3, transpose);
-    q.scale = by.scale;
-    Tensor largest = by.largest;
-    kernels::quantize_gelu_tanh(pre, q.scale, &q.values, &q.transposed,
-                                &largest);
-    return q;
+Float8Matrix RoundGeluTanhGrad(const Tensor& pre, const Tensor& dpost,
+                               DType dtype, const FactorScale& by, Tensor sum) {
+  if (!by.scale.defined()) {
+    Tensor dpre = EmptyLike(pre);
+    kernels::gelu_tanh_grad(pre, dpost, &dpre);
+    return Round(dpre, dtype, by, true, sum);
   }
+  Float8Matrix m = RoomFor(pre, dtype, true);
+  m.scale = by.scale;
+  Tensor largest = by.largest;
+  kernels::quantize_gelu_tanh_grad(pre, dpost, m.scale, &m.values,
+                                   &m.transposed, &largest, &sum);
+  return m;
+}
 
-  static Quantized OfGeluTanhGrad(const Tensor& pre, const Tensor& dpost,
-                                  DType dtype, const FactorScale& by,
-                                  Tensor sum) {
-    if (!by.scale.defined()) {
-      Tensor dpre = EmptyLike(pre);
-      kernels::gelu_tanh_grad(pre, dpost, &dpre);
-      return Of(dpre, dtype, by, true, sum);
-    }
-    Quantized q = Like(pre, dtype, true);
-    q.scale = by.scale;
-    Tensor largest = by.largest;
-    kernels::quantize_gelu_tanh_grad(pre, dpost, q.scale, &q.values,
-                                     &q.transposed, &largest, &sum);
-    return q;
-  }
+Float8Matrix RoundWeight(const LinearInputs& in, const LinearScales& scales) {
+  if (scales.rounded_weight.defined()) return scales.rounded_weight;
+  return Round(in.weight(), DType::kE4M3, scales.weight, GradEnabled());
+}
 
-  // The transpose, which takes the place of the matrix.
-  Quantized Transposed() const { return {transposed, Tensor(), scale}; }
-};
+// The transpose, which takes the place of the matrix.
+Float8Matrix Transposed(const Float8Matrix& m) {
+  return {m.transposed, Tensor(), m.scale};
+}
 
 // y = a b' + bias + addend.
-void Multiply(const Quantized& a, const Quantized& b, const Tensor& bias,
+void Multiply(const Float8Matrix& a, const Float8Matrix& b, const Tensor& bias,
               const Tensor& addend, Tensor* y) {
   kernels::matmul_quantized(a.values, a.scale, b.values, b.scale, bias, addend,
                             y);
 }
 
 // The gradient of an input of `shape`, a b', as its use wants it.
-Tensor GradientOf(const GradientUse& use, const Quantized& a,
-                  const Quantized& b, const Shape& shape, DType dtype) {
+Tensor GradientOf(const GradientUse& use, const Float8Matrix& a,
+                  const Float8Matrix& b, const Shape& shape, DType dtype) {
   if (!use.wanted) return Tensor();
   Tensor sum = use.sum;
   if (sum.defined()) {
@@ -94,10 +93,10 @@ Tensor GradientOf(const GradientUse& use, const Quantized& a,
 
 // What a layer keeps for its backward pass.
 struct Kept {
-  Kept(const LinearInputs& in, const Quantized& rows, const Quantized& weight,
-       const LinearScales& scales)
-      : x(rows.Transposed()),
-        w(weight.Transposed()),
+  Kept(const LinearInputs& in, const Float8Matrix& rows,
+       const Float8Matrix& weight, const LinearScales& scales)
+      : x(Transposed(rows)),
+        w(Transposed(weight)),
         scales(scales),
         w_shape(in.weight_shape()),
         bias(in.bias_dtype()) {}
@@ -109,14 +108,14 @@ struct Kept {
   }
 
   // Appends the gradients of weight, whose use that is, and bias.
-  void AppendGradients(const GradientUse& use, const Quantized& dy,
+  void AppendGradients(const GradientUse& use, const Float8Matrix& dy,
                        const Tensor& db, DType dtype,
                        Gradients* gradients) const {
-    gradients->push_back(GradientOf(use, dy.Transposed(), x, w_shape, dtype));
+    gradients->push_back(GradientOf(use, Transposed(dy), x, w_shape, dtype));
     if (db.defined()) gradients->push_back(Cast(db, *bias));
   }
 
-  Quantized x, w;
+  Float8Matrix x, w;
   LinearScales scales;
   Shape w_shape;
   std::optional<DType> bias;
@@ -130,19 +129,16 @@ Variable QuantizedLinear(const Variable& x, const Variable& weight,
   const LinearInputs in(x, weight, bias, residual);
   Tensor y = in.EmptyRows();
   const bool backward = GradEnabled();
-  const Quantized rows =
-      Quantized::Of(in.x(), DType::kE4M3, scales.x, backward);
-  const Quantized w =
-      Quantized::Of(in.weight(), DType::kE4M3, scales.weight, backward);
+  const Float8Matrix rows = Round(in.x(), DType::kE4M3, scales.x, backward);
+  const Float8Matrix w = RoundWeight(in, scales);
   const Variable result = Record(
       "quantized_linear", y.Reshape(in.shape()), in.All(),
       [kept = Kept(in, rows, w, scales), x_shape = in.x_shape(),
        dtype = x.dtype(), has_residual = in.has_residual()](
           const Tensor& dy, const Vjp::Uses& uses) {
         const Tensor db = kept.EmptyBiasGradient(dy.device());
-        const Quantized d =
-            Quantized::Of(AsRows(dy), kept.scales.gradient_dtype,
-                          kept.scales.gradient, true, db);
+        const Float8Matrix d = Round(AsRows(dy), kept.scales.gradient_dtype,
+                                     kept.scales.gradient, true, db);
         Gradients gradients = {GradientOf(uses[0], d, kept.w, x_shape, dtype)};
         kept.AppendGradients(uses[1], d, db, dtype, &gradients);
         if (has_residual) gradients.push_back(dy);
@@ -161,17 +157,14 @@ Variable QuantizedGeluTanhFeedForward(
   const LinearInputs in(x, up, up_bias, Variable());
   Tensor pre = in.EmptyRows();
   const bool backward = GradEnabled();
-  const Quantized rows =
-      Quantized::Of(in.x(), DType::kE4M3, up_scales.x, backward);
-  const Quantized w_up =
-      Quantized::Of(in.weight(), DType::kE4M3, up_scales.weight, backward);
+  const Float8Matrix rows = Round(in.x(), DType::kE4M3, up_scales.x, backward);
+  const Float8Matrix w_up = RoundWeight(in, up_scales);
   Multiply(rows, w_up, in.bias(), Tensor(), &pre);
   // Of the layer's shape and dtype; its values are only there in eight bits.
   const LinearInputs in_down(Variable(pre.Reshape(in.shape())), down, down_bias,
                              residual);
-  const Quantized post = Quantized::OfGeluTanh(pre, down_scales.x, backward);
-  const Quantized w_down = Quantized::Of(in_down.weight(), DType::kE4M3,
-                                         down_scales.weight, backward);
+  const Float8Matrix post = RoundGeluTanh(pre, down_scales.x, backward);
+  const Float8Matrix w_down = RoundWeight(in_down, down_scales);
   Tensor y = in_down.EmptyRows();
   std::vector<Variable> inputs = in.All();
   const size_t down_at = inputs.size();
@@ -186,18 +179,18 @@ Variable QuantizedGeluTanhFeedForward(
        has_residual = in_down.has_residual()](const Tensor& dy,
                                               const Vjp::Uses& uses) {
         const Tensor db_down = kept_down.EmptyBiasGradient(dy.device());
-        const Quantized d_down =
-            Quantized::Of(AsRows(dy), kept_down.scales.gradient_dtype,
-                          kept_down.scales.gradient, true, db_down);
+        const Float8Matrix d_down =
+            Round(AsRows(dy), kept_down.scales.gradient_dtype,
+                  kept_down.scales.gradient, true, db_down);
         const Tensor dpost =
             GradientOf(GradientUse(), d_down, kept_down.w, pre.shape(), dtype);
         Gradients of_down;
         kept_down.AppendGradients(uses[down_at], d_down, db_down, dtype,
                                   &of_down);
         const Tensor db_up = kept_up.EmptyBiasGradient(dy.device());
-        const Quantized d_up =
-            Quantized::OfGeluTanhGrad(pre, dpost, kept_up.scales.gradient_dtype,
-                                      kept_up.scales.gradient, db_up);
+        const Float8Matrix d_up =
+            RoundGeluTanhGrad(pre, dpost, kept_up.scales.gradient_dtype,
+                              kept_up.scales.gradient, db_up);
         Gradients gradients = {
             GradientOf(uses[0], d_up, kept_up.w, x_shape, dtype)};
         kept_up.AppendGradients(uses[1], d_up, db_up, dtype, &gradients);

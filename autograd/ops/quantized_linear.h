@@ -16,11 +16,20 @@ struct FactorScale {
   Tensor largest = {};
 };
 
+// A matrix in eight bits: as values / scale, and that transposed.
+struct Float8Matrix {
+  Tensor values, transposed, scale;
+
+  bool defined() const { return values.defined(); }
+};
+
 // The factors of a linear layer's three products: of its result and of both
 // gradients.
 struct LinearScales {
   FactorScale x, weight, gradient;
   DType gradient_dtype = DType::kE4M3;  // Or e5m2.
+  // The weight, if it was rounded before.
+  Float8Matrix rounded_weight = {};
 };
 
 // Linear(x, weight, bias, residual) whose products take their factors in eight

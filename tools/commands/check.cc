@@ -61,6 +61,9 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
   const std::string of_each = absl::StrCat(" of each of ", ranks, " ranks");
   std::printf("Memory%s\n", ranks > 1 ? of_each.c_str() : "");
   Row("weights", Scaled(memory.weights, "B"));
+  if (memory.rounded > 0) {
+    Row("in eight bits", Scaled(memory.rounded, "B"));
+  }
   Row("gradients", Scaled(memory.gradients, "B"));
   Row("moments", Scaled(memory.moments, "B"));
   Row("activations", Scaled(memory.activations, "B"));

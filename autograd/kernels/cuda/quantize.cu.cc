@@ -57,36 +57,60 @@ struct GeluTanhGradOf {
 
 struct Matrix {
   int64_t rows, columns;
-  bool aligned;  // It, and all that is made of it, for packs.
 };
 
-// A thread's part of a square; zeros where that ends.
-template <typename Source>
-NW_DEVICE void GetPart(const Matrix& m, const Source& source, int64_t row,
-                       int64_t column, Floats<kPack> (&part)[kPack]) {
-  for (int j = 0; j < kPack; ++j) {
-    const int64_t at = (row + j) * m.columns + column;
-    part[j] = {};
-    if (row + j >= m.rows || column >= m.columns) continue;
-    if (m.aligned) {
-      part[j] = source.template Get<kPack>(at, true);
-    } else {
-      for (int k = 0; k < kPack && column + k < m.columns; ++k) {
-        part[j].items[k] = source.template Get<1>(at + k, false).items[0];
+// A thread's part of a square: kPack rows and columns from `row` and `column`
+// on, as far as the matrix goes. Where it and all that is made of it is aligned
+// for packs, that is all of them, or none.
+template <bool kAligned>
+struct Part {
+  NW_DEVICE bool inside() const { return row < m.rows && column < m.columns; }
+
+  // Calls f(j, k) for those elements that are in the matrix. Loops of fixed
+  // length, for what f indexes is to stay in registers.
+  template <typename F>
+  NW_DEVICE void ForEach(const F& f) const {
+    for (int j = 0; j < kPack; ++j) {
+      for (int k = 0; k < kPack; ++k) {
+        if (row + j < m.rows && column + k < m.columns) f(j, k);
       }
     }
   }
-}
 
-// Bytes of one row, as far as it goes.
-NW_DEVICE void StoreBytes(const Pack<uint8_t, kPack>& pack, int64_t left,
-                          bool aligned, uint8_t* to) {
-  if (aligned) {
-    *reinterpret_cast<Pack<uint8_t, kPack>*>(to) = pack;
-  } else {
-    for (int k = 0; k < kPack && k < left; ++k) to[k] = pack.items[k];
+  // Zeros beyond the matrix.
+  template <typename Source>
+  NW_DEVICE void Get(const Source& source, Floats<kPack> (&to)[kPack]) const {
+    for (int j = 0; j < kPack; ++j) to[j] = {};
+    if (!inside()) return;
+    const int64_t at = row * m.columns + column;
+    if constexpr (kAligned) {
+      for (int j = 0; j < kPack; ++j) {
+        to[j] = source.template Get<kPack>(at + j * m.columns, true);
+      }
+    } else {
+      ForEach([&](int j, int k) {
+        to[j].items[k] =
+            source.template Get<1>(at + j * m.columns + k, false).items[0];
+      });
+    }
   }
-}
+
+  NW_DEVICE void Put(const Pack<uint8_t, kPack> (&from)[kPack],
+                     uint8_t* to) const {
+    if (!inside()) return;
+    to += row * m.columns + column;
+    if constexpr (kAligned) {
+      for (int j = 0; j < kPack; ++j) {
+        *reinterpret_cast<Pack<uint8_t, kPack>*>(to + j * m.columns) = from[j];
+      }
+    } else {
+      ForEach([&](int j, int k) { to[j * m.columns + k] = from[j].items[k]; });
+    }
+  }
+
+  Matrix m;
+  int64_t row, column;
+};
 
 // Sums of a square's columns, of which each thread has kPack rows.
 NW_DEVICE void StoreColumnSums(Floats<kPack> mine, int64_t left, float* to) {
@@ -117,9 +141,10 @@ struct Results {
   float* sums;
 };
 
-template <typename Source, typename U>
+template <bool kAligned, typename Source, typename U>
 __global__ void QuantizeKernel(Matrix m, Source source, U /*to*/,
                                Results results) {
+  // Its columns; padded, so that they are spread over the banks.
   __shared__ Pack<uint8_t, kPack> turned[kSquare][kPacks + 1];
   const float inverse = 1 / *results.scale;
   const int across = threadIdx.x % kPacks, down = threadIdx.x / kPacks;
@@ -127,31 +152,32 @@ __global__ void QuantizeKernel(Matrix m, Source source, U /*to*/,
   const int64_t squares = (m.rows + kSquare - 1) / kSquare * squares_across;
   uint32_t largest = 0;
   ForEachRow(squares, [&](int64_t square) {
-    const int64_t first_row = square / squares_across * kSquare;
-    const int64_t first_column = square % squares_across * kSquare;
-    const int64_t row = first_row + down * kPack;
-    const int64_t column = first_column + across * kPack;
-    Floats<kPack> part[kPack];
-    GetPart(m, source, row, column, part);
-    Pack<uint8_t, kPack> columns[kPack];
+    // Of 2^44 elements, numbers of squares have 32 bits, whose division is a
+    // quarter of the work.
+    const int64_t row_of_squares =
+        static_cast<uint32_t>(square) / static_cast<uint32_t>(squares_across);
+    const int64_t first_row = row_of_squares * kSquare;
+    const int64_t first_column =
+        (square - row_of_squares * squares_across) * kSquare;
+    const Part<kAligned> part{m, first_row + down * kPack,
+                              first_column + across * kPack};
+    Floats<kPack> elements[kPack];
+    part.Get(source, elements);
+    Pack<uint8_t, kPack> rows[kPack], columns[kPack];
     Floats<kPack> sums = {};
     for (int j = 0; j < kPack; ++j) {
-      Pack<uint8_t, kPack> rounded;
       for (int k = 0; k < kPack; ++k) {
-        const float x = part[j].items[k];
+        const float x = elements[j].items[k];
         largest = MaxOf()(largest, MagnitudeBits(x));
         sums.items[k] += x;
-        rounded.items[k] = U(x * inverse).bits;
-        columns[k].items[j] = rounded.items[k];
+        rows[j].items[k] = U(x * inverse).bits;
+        columns[k].items[j] = rows[j].items[k];
       }
-      if (row + j >= m.rows || column >= m.columns) continue;
-      StoreBytes(rounded, m.columns - column, m.aligned,
-                 results.y + (row + j) * m.columns + column);
     }
+    part.Put(rows, results.y);
     if (results.sums != nullptr) {
-      StoreColumnSums(
-          sums, m.columns - first_column,
-          results.sums + square / squares_across * m.columns + first_column);
+      StoreColumnSums(sums, m.columns - first_column,
+                      results.sums + row_of_squares * m.columns + first_column);
     }
     if (results.yt == nullptr) return;
     __syncthreads();  // The square before is read.
@@ -159,13 +185,14 @@ __global__ void QuantizeKernel(Matrix m, Source source, U /*to*/,
       turned[across * kPack + k][down] = columns[k];
     }
     __syncthreads();
-    ForEachInBlock(kSquare * kPacks, [&](int64_t i) {
-      const int64_t c = first_column + i / kPacks;
-      const int64_t r = first_row + i % kPacks * kPack;
-      if (r >= m.rows || c >= m.columns) return;
-      StoreBytes(turned[i / kPacks][i % kPacks], m.rows - r, m.aligned,
-                 results.yt + c * m.rows + r);
-    });
+    // A part of the transpose, in which neighbours write to neighbours.
+    Part<kAligned> turned_part{{m.columns, m.rows},
+                               first_column + down * kPack,
+                               first_row + across * kPack};
+    for (int k = 0; k < kPack; ++k) {
+      rows[k] = turned[down * kPack + k][across];
+    }
+    turned_part.Put(rows, results.yt);
   });
   if (results.largest == nullptr) return;
   largest = CombineBlock(largest, MaxOf());
@@ -196,8 +223,11 @@ void QuantizeFrom(const Source& source, In x, In scale, Out y, Out yt,
   // As many as run at once: each of them ends with an exchange of the largest.
   grid.blocks = std::min(grid.blocks, int64_t{8} * NumMultiprocessors(device));
   DispatchFloat8(y->dtype(), "quantize", [&](auto to) {
-    Launch(device, grid, QuantizeKernel<Source, decltype(to)>,
-           Matrix{rows, columns, aligned}, source, to, results);
+    using U = decltype(to);
+    Launch(device, grid,
+           aligned ? QuantizeKernel<true, Source, U>
+                   : QuantizeKernel<false, Source, U>,
+           Matrix{rows, columns}, source, to, results);
   });
   if (sums.defined()) sum_to.AsPart(sums, sum);
 }
