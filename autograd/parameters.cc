@@ -41,7 +41,7 @@ Parameters::Parameters(const std::vector<NamedVariable>& leaves, DType dtype,
   }
 }
 
-void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
+void Parameters::ComputeIn(DType dtype, const Pieces& pieces, int64_t step) {
   const bool narrow = dtype != values_.dtype();
   NW_CHECK(!narrow || dtype == DType::kBF16) << "computing in " << dtype;
   if (narrow) {
@@ -53,7 +53,8 @@ void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
     const std::vector<FlatRange> all = {{vectors_.end, numel()}};
     for (const FlatRange& piece : pieces.has_value() ? *pieces : all) {
       Tensor to = piece.Of(copies_);
-      kernels::copy(piece.Of(values_), &to);
+      kernels::round_to_bf16(piece.Of(values_), RoundingOf(step, piece.begin),
+                             &to);
     }
   } else {
     copies_ = Tensor();
@@ -64,6 +65,16 @@ void Parameters::ComputeIn(DType dtype, const Pieces& pieces) {
         (narrow ? copies_ : values_).View(entry.offset, entry.shape()),
         gradients_.View(entry.offset, entry.shape()));
   }
+}
+
+kernels::Rounding Parameters::RoundingOf(int64_t step, int64_t first) const {
+  if (!rounding_seed_.has_value()) return {};
+  constexpr uint32_t kSite = 0x726f756e;  // Apart from all places of a model.
+  return {.stochastic = true,
+          .key = {.seed = *rounding_seed_,
+                  .step = static_cast<uint64_t>(step),
+                  .site = kSite},
+          .first = first};
 }
 
 void Parameters::ZeroGradients() { kernels::fill(&gradients_, 0.0); }

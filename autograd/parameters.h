@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/kernel_arguments.h"
 #include "autograd/variable.h"
 
 namespace nextword {
@@ -81,8 +82,15 @@ class Parameters {
   // From now on matrices compute as `dtype`, which is that of values() or bf16,
   // with the values that they have. Again after values were changed by others
   // than the optimizer. With `pieces`, only these elements are there, and are
-  // converted.
-  void ComputeIn(DType dtype, const Pieces& pieces = std::nullopt);
+  // converted. After `step` steps of an optimizer, if rounding depends on it.
+  void ComputeIn(DType dtype, const Pieces& pieces = std::nullopt,
+                 int64_t step = 0);
+
+  // From now on copies are rounded stochastically: a function of seed, step and
+  // element.
+  void RoundStochastically(uint64_t seed) { rounding_seed_ = seed; }
+  // How values from element `first` on become copies after `step` steps.
+  kernels::Rounding RoundingOf(int64_t step, int64_t first) const;
 
   void ZeroGradients();
 
@@ -92,6 +100,7 @@ class Parameters {
   Tensor values_;
   Tensor gradients_;
   Tensor copies_;
+  std::optional<uint64_t> rounding_seed_;
 };
 
 }  // namespace nextword

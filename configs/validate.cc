@@ -275,13 +275,18 @@ absl::Status ValidateTrainConfig(const TrainConfig& config, ConfigUse use) {
         absl::StrCat("is true, but model.dropout is ", config.model().dropout(),
                      ", which a graph would repeat, wanted 0"));
   }
-  if (config.model().residual_in_bf16() &&
-      (config.compute_dtype() == F32 || config.compute_dtype() == TF32)) {
-    checks.Fail("model.residual_in_bf16",
-                absl::StrCat("is true, but compute_dtype is ",
-                             ComputeDType_Name(config.compute_dtype()),
-                             ", wanted BF16 or FP8"));
-  }
+  const auto check_mixed = [&](const char* field, bool on) {
+    if (!on ||
+        (config.compute_dtype() != F32 && config.compute_dtype() != TF32)) {
+      return;
+    }
+    checks.Fail(field, absl::StrCat("is true, but compute_dtype is ",
+                                    ComputeDType_Name(config.compute_dtype()),
+                                    ", wanted BF16 or FP8"));
+  };
+  check_mixed("model.residual_in_bf16", config.model().residual_in_bf16());
+  check_mixed("optimizer.stochastic_rounding",
+              config.optimizer().stochastic_rounding());
   CheckModel(config.model(), &errors);
   CheckQuantized(config, &checks);
   CheckData(config, &errors);

@@ -176,6 +176,9 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
                                UpdatedPieces())) {
   SetNumerics(config);
+  if (config.optimizer().stochastic_rounding()) {
+    parameters_->RoundStochastically(config.seed());
+  }
   if (const auto gradient = QuantizedGradientsOf(config)) {
     scales_ = std::make_unique<layers::DelayedScales>(
         BlockMatrices(*parameters_), *gradient, device);
@@ -246,12 +249,14 @@ absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence,
   step_ = step;
   next_sequence_ = next_sequence;
   if (scales_ != nullptr) NW_RETURN_IF_ERROR(scales_->Restore(expected));
-  if (shards_ == nullptr) {
-    parameters_->ComputeIn(compute_dtype());
-    return absl::OkStatus();
-  }
-  parameters_->ComputeIn(compute_dtype(), UpdatedPieces());
-  return shards_->Share();
+  RoundWeights(step);
+  return shards_ == nullptr ? absl::OkStatus() : shards_->Share();
+}
+
+void Learner::RoundWeights(int64_t step) {
+  parameters_->ComputeIn(compute_dtype(),
+                         has_whole_weights() ? std::nullopt : UpdatedPieces(),
+                         step);
 }
 
 absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
@@ -383,6 +388,8 @@ absl::StatusOr<std::vector<float>> Learner::LargestFactors() {
   const int ranks = groups_.all->world_size();
   if (ranks == 1) return largest;
   const Tensor rows = Empty({ranks, n}, DType::kF32);
+  const ActivityScope activity("gather", "largest",
+                               ActivityKind::kWaitsForOthers);
   NW_RETURN_IF_ERROR(
       groups_.all->Gather(FromVector<float>(largest, {n}), rows, "largest")
           .Wait());
@@ -449,6 +456,7 @@ absl::StatusOr<std::string> Learner::FindBadGradient() const {
 
 // As they are after an update.
 absl::Status Learner::DropGradients() {
+  RoundWeights(step_ + 1);
   if (sharding_ == NONE) {
     parameters_->ZeroGradients();
     return absl::OkStatus();
@@ -467,7 +475,7 @@ absl::Status Learner::ShareWeights() {
   Discard(parameters_->gradients());
   if (shards_ != nullptr) return shards_->Share();
   NW_RETURN_IF_ERROR(reducer_->AllGather(parameters_->values()));
-  parameters_->ComputeIn(compute_dtype());
+  RoundWeights(step_ + 1);
   return absl::OkStatus();
 }
 

@@ -130,6 +130,8 @@ class Learner {
   absl::StatusOr<std::string> FindBadGradient() const;  // Collective.
   absl::Status DropGradients();
   absl::Status ShareWeights();
+  // To what products take, as after `step` steps.
+  void RoundWeights(int64_t step);
   // This rank's, where it does not update all weights.
   Pieces UpdatedPieces() const;
 

@@ -30,7 +30,11 @@ absl::StatusOr<TrainedModel> TrainedModel::Load(const std::string& path,
   NW_RETURN_IF_ERROR(checkpoint.ReadWeights(NamedWeights(*parameters)));
   // It predicts as it did when it was trained.
   SetNumerics(checkpoint.config());
-  parameters->ComputeIn(ComputeDTypeOf(checkpoint.config()));
+  if (checkpoint.config().optimizer().stochastic_rounding()) {
+    parameters->RoundStochastically(checkpoint.config().seed());
+  }
+  parameters->ComputeIn(ComputeDTypeOf(checkpoint.config()), std::nullopt,
+                        checkpoint.manifest().step());
   return TrainedModel{checkpoint.directory(), checkpoint.config(),
                       std::move(tokenizer), std::move(model),
                       std::move(parameters)};

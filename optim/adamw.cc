@@ -25,7 +25,8 @@ void AdamWStep(const OptimizerConfig& config, const UpdateRange& range,
                   .epsilon = config.epsilon(),
                   .weight_decay = range.matrices ? config.weight_decay() : 0,
                   .grad_scale = grad_scale,
-                  .step = step + 1});
+                  .step = step + 1,
+                  .rounding = parameters->RoundingOf(step + 1, range.begin)});
 }
 
 void AdamW::Step(int64_t step, double learning_rate, double grad_scale) {

@@ -106,12 +106,12 @@ void Muon::Step(int64_t step, double learning_rate, double grad_scale) {
               range.Of(m_), range.OfPacked(v_));
   }
   for (const Parameters::Entry& entry : parameters_->entries()) {
-    if (IsHidden(entry)) UpdateMatrix(entry, learning_rate, grad_scale);
+    if (IsHidden(entry)) UpdateMatrix(entry, step, learning_rate, grad_scale);
   }
 }
 
-void Muon::UpdateMatrix(const Parameters::Entry& entry, double learning_rate,
-                        double grad_scale) {
+void Muon::UpdateMatrix(const Parameters::Entry& entry, int64_t step,
+                        double learning_rate, double grad_scale) {
   const auto view = [&](const Tensor& flat) {
     return flat.View(entry.offset, entry.shape());
   };
@@ -131,7 +131,8 @@ void Muon::UpdateMatrix(const Parameters::Entry& entry, double learning_rate,
   kernels::fill(&gradient, 0);
   if (narrow) {
     Tensor copy = view(parameters_->copies());
-    kernels::copy(value, &copy);
+    kernels::round_to_bf16(
+        value, parameters_->RoundingOf(step + 1, entry.offset), &copy);
   }
 }
 

@@ -31,8 +31,8 @@ class Muon : public Optimizer {
   std::vector<Moment> Moments() const override { return {}; }
 
  private:
-  void UpdateMatrix(const Parameters::Entry& entry, double learning_rate,
-                    double grad_scale);
+  void UpdateMatrix(const Parameters::Entry& entry, int64_t step,
+                    double learning_rate, double grad_scale);
 
   const OptimizerConfig config_;
   Parameters* const parameters_;

@@ -11,15 +11,21 @@ Sgd::Sgd(const OptimizerConfig& config, Parameters* parameters,
       ranges_(UpdateRanges(*parameters, pieces)),
       momentum_(ZerosPacked(*parameters, ranges_)) {}
 
-void Sgd::Step(int64_t /*step*/, double learning_rate, double grad_scale) {
+void Sgd::Step(int64_t step, double learning_rate, double grad_scale) {
   for (const UpdateRange& range : ranges_) {
     Tensor values = range.Of(parameters_->values());
     Tensor momentum = range.OfPacked(momentum_);
     Tensor gradients = range.Of(parameters_->gradients());
     Tensor copies = range.CopiesOf(*parameters_);
-    kernels::sgd(&values, &gradients, &momentum, &copies, learning_rate,
+    const kernels::Rounding rounding =
+        parameters_->RoundingOf(step + 1, range.begin);
+    Tensor nearest = rounding.stochastic ? Tensor() : copies;
+    kernels::sgd(&values, &gradients, &momentum, &nearest, learning_rate,
                  config_.momentum(),
                  range.matrices ? config_.weight_decay() : 0, grad_scale);
+    if (rounding.stochastic && copies.defined()) {
+      kernels::round_to_bf16(values, rounding, &copies);
+    }
   }
 }
 

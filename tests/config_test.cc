@@ -246,6 +246,8 @@ TEST(Validate, EachRuleAlone) {
       {"model { layers: 0 }", "model.layers"},
       {"cuda_graph: true model { dropout: 0.1 }", "cuda_graph"},
       {"model { residual_in_bf16: true }", "model.residual_in_bf16"},
+      {"optimizer { stochastic_rounding: true }",
+       "optimizer.stochastic_rounding"},
       {"compute_dtype: FP8 model { mlp_size: 100 }", "compute_dtype"},
       {"compute_dtype: FP8 batch { micro_batch: 1 sequence_length: 8 }",
        "compute_dtype"},

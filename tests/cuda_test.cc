@@ -271,6 +271,39 @@ TEST_F(CudaKernelTest, StepsLikeTheCpu) {
   }
 }
 
+TEST_F(CudaKernelTest, RoundsStochasticallyAsTheCpu) {
+  kernels::AdamWParams params{.learning_rate = 0,
+                              .beta1 = 0.9,
+                              .beta2 = 0.99,
+                              .epsilon = 1e-8,
+                              .weight_decay = 0,
+                              .grad_scale = 1,
+                              .step = 1};
+  // From memory, and from numbers of the stream, that begin anywhere.
+  for (const int64_t shift : {0, 1}) {
+    for (const int64_t first : {8, 9}) {
+      constexpr int64_t kCount = 1003;
+      const Tensor all = RandomPositive({shift + kCount}, 1, DType::kF32);
+      const Tensor x = all.View(shift, {kCount});
+      params.rounding = {
+          .stochastic = true, .key = {.seed = 7}, .first = first};
+      Tensor wanted = Empty({kCount}, DType::kBF16);
+      kernels::round_to_bf16(x, params.rounding, &wanted);
+      Tensor param = Copy(all).View(shift, {kCount});
+      Tensor got = Empty({kCount}, DType::kBF16, param.device());
+      kernels::round_to_bf16(param, params.rounding, &got);
+      EXPECT_THAT(got, HasBitsOf(wanted));
+      std::vector<Tensor> state(3);
+      for (Tensor& t : state) {
+        t = Zeros({kCount}, DType::kF32, param.device());
+      }
+      kernels::adamw(&param, &state[0], &state[1], &state[2], &got, params);
+      EXPECT_THAT(param, HasBitsOf(x));
+      EXPECT_THAT(got, HasBitsOf(wanted));
+    }
+  }
+}
+
 // When kernels ran, not when they were launched: with the same calls, work and
 // nesting.
 TEST_F(CudaKernelTest, TracesTellTheTimesOfTheDevice) {

@@ -2,6 +2,7 @@
 #include "autograd/kernels/kernels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -206,6 +207,60 @@ TEST(AdamWTest, FollowsTheRecurrence) {
   EXPECT_THAT(copy, HasBitsOf(Cast(param, DType::kBF16)));
   EXPECT_THAT(m, IsNear(FromVector(mean, {n}), 1e-6));
   EXPECT_THAT(v, IsNear(FromVector(square, {n}), 1e-6));
+}
+
+constexpr kernels::Rounding kStochastic{
+    .stochastic = true, .key = {.seed = 1, .step = 2}, .first = 0};
+
+TEST(StochasticRoundingTest, IsRightOnAverage) {
+  constexpr int64_t kCount = 1 << 16;
+  const float step = std::ldexp(1.0f, -7);  // Of bf16, from 1 to 2.
+  for (const float share : {0.0f, 0.01f, 0.25f, 0.5f, 0.9f}) {
+    for (const float sign : {1.0f, -1.0f}) {
+      const Tensor x = Filled({kCount}, sign * (1 + share * step));
+      Tensor y = Empty({kCount}, DType::kBF16);
+      kernels::round_to_bf16(x, kStochastic, &y);
+      double up = 0;
+      for (const float rounded : ToVector<float>(Cast(y, DType::kF32))) {
+        ASSERT_TRUE(rounded == sign || rounded == sign * (1 + step));
+        up += rounded == sign ? 0 : 1;
+      }
+      // Four standard deviations; none where there is nothing to round.
+      const double deviation = std::sqrt(share * (1 - share) / kCount);
+      EXPECT_NEAR(up / kCount, share, 4 * deviation);
+    }
+  }
+}
+
+TEST(StochasticRoundingTest, WhatIsNotFiniteStaysSo) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const Tensor x = FromVector<float>(
+      {kInfinity, -kInfinity, std::nanf(""), std::bit_cast<float>(0x7f800001u)},
+      {4});
+  Tensor y = Empty({4}, DType::kBF16);
+  kernels::round_to_bf16(x, kStochastic, &y);
+  const std::vector<float> got = ToVector<float>(Cast(y, DType::kF32));
+  EXPECT_EQ(got[0], kInfinity);
+  EXPECT_EQ(got[1], -kInfinity);
+  EXPECT_TRUE(std::isnan(got[2]) && std::isnan(got[3]));
+}
+
+TEST(StochasticRoundingTest, PartsAreRoundedAsTheWhole) {
+  const Tensor x = RandomPositive({1003}, 1, DType::kF32);
+  const auto round = [&](int64_t begin, int64_t end, Tensor* to) {
+    kernels::Rounding rounding = kStochastic;
+    rounding.first += begin;
+    Tensor part = to->View(begin, {end - begin});
+    kernels::round_to_bf16(x.View(begin, {end - begin}), rounding, &part);
+  };
+  Tensor whole = Empty({1003}, DType::kBF16),
+         parts = Empty({1003}, DType::kBF16);
+  round(0, 1003, &whole);
+  for (const auto& [begin, end] :
+       {std::pair{0, 1}, {1, 2}, {2, 501}, {501, 503}, {503, 1003}}) {
+    round(begin, end, &parts);
+  }
+  EXPECT_THAT(parts, HasBitsOf(whole));
 }
 
 TEST(SgdTest, FollowsTheRecurrence) {

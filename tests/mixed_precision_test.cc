@@ -132,5 +132,29 @@ TEST(MixedPrecisionTest, CopiesFollowTheMasters) {
   EXPECT_FALSE(model.parameters.copies().defined());
 }
 
+// To the bits that a run has which begins after that step.
+TEST(MixedPrecisionTest, CopiesAreRoundedAtRandomByTheStep) {
+  for (const OptimizerKind kind : {ADAMW, SGD, MUON}) {
+    SCOPED_TRACE(OptimizerKind_Name(kind));
+    TestModel model(Gpt2Like());
+    model.parameters.RoundStochastically(/*seed=*/3);
+    model.parameters.ComputeIn(DType::kBF16);
+    const Tensor ids = RandomTokens(Gpt2Like(), 2, 8, 1);
+    Backward(model.transformer.SumLoss(ids, ids));
+    OptimizerConfig config;
+    config.set_kind(kind);
+    MakeOptimizer(config, &model.parameters)->Step(4, 1e-2, 1e-2);
+    const FlatRange matrices{model.parameters.vectors().end,
+                             model.parameters.numel()};
+    const Tensor got = Clone(matrices.Of(model.parameters.copies()));
+    model.parameters.ComputeIn(DType::kBF16, std::nullopt, /*step=*/5);
+    EXPECT_THAT(got, HasBitsOf(matrices.Of(model.parameters.copies())));
+    EXPECT_THAT(got, Not(HasBitsOf(Cast(matrices.Of(model.parameters.values()),
+                                        DType::kBF16))));
+    model.parameters.ComputeIn(DType::kBF16, std::nullopt, /*step=*/6);
+    EXPECT_THAT(got, Not(HasBitsOf(matrices.Of(model.parameters.copies()))));
+  }
+}
+
 }  // namespace
 }  // namespace nextword

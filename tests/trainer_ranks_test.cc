@@ -81,6 +81,7 @@ TEST_F(TrainerRanksTest, ShardingOfOtherKindsOfRunsLeavesTheSameBits) {
       {"optimizer.kind=SGD"},
       {"compute_dtype=BF16"},
       {"compute_dtype=BF16", "model.residual_in_bf16=true"},
+      {"compute_dtype=BF16", "optimizer.stochastic_rounding=true"},
       {"compute_dtype=FP8", "model.activation=GELU_TANH"},
       {"model.recompute=BLOCK"},
       {"model.tied_embeddings=false", "model.position=LEARNED",

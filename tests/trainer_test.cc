@@ -109,6 +109,7 @@ TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
   for (std::vector<std::string> bf16 : std::vector<std::vector<std::string>>{
            {"compute_dtype=BF16"},
            {"compute_dtype=BF16", "model.residual_in_bf16=true"},
+           {"compute_dtype=BF16", "optimizer.stochastic_rounding=true"},
            {"compute_dtype=FP8"},
            {"compute_dtype=FP8_HYBRID", "model.activation=GELU_TANH"}}) {
     const std::string kind = absl::StrJoin(bf16, "_");

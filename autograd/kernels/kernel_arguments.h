@@ -33,11 +33,21 @@ struct Heads {
   }
 };
 
+// How floats become bf16: to the nearest or, stochastically, up or down, either
+// as likely as the float is near to it, so that what is rounded again and again
+// is right on average.
+struct Rounding {
+  bool stochastic = false;
+  RandomKey key = {};
+  int64_t first = 0;  // Number of the first element in the key's stream.
+};
+
 struct AdamWParams {
   double learning_rate, beta1, beta2, epsilon;
   double weight_decay;  // 0 for tensors that do not decay.
   double grad_scale;    // Multiplies the gradient: 1 / tokens, clipping.
   int64_t step;         // Counts from 1, for the bias correction.
+  Rounding rounding = {};
 };
 
 // From softmax(logits / temperature); a temperature of 0 takes the best.

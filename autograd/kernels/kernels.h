@@ -26,9 +26,10 @@ namespace nextword::kernels {
 
 // Values and copies.
 NW_KERNEL(fill, Out y, double value);
-NW_KERNEL(copy, In x, Out y);             // Converts; from eight bits, too.
-NW_KERNEL(scale, In x, double a, Out y);  // a x
-NW_KERNEL(accumulate, In x, Out y);       // y += x; dtypes may differ.
+NW_KERNEL(copy, In x, Out y);  // Converts; from eight bits, too.
+NW_KERNEL(round_to_bf16, In x, const Rounding& rounding, Out y);  // Of f32.
+NW_KERNEL(scale, In x, double a, Out y);                          // a x
+NW_KERNEL(accumulate, In x, Out y);  // y += x; dtypes may differ.
 // y += a x; a is one element of y's dtype, x's dtype may differ.
 NW_KERNEL(accumulate_scaled, In a, In x, Out y);
 NW_KERNEL(normal, Out y, RandomKey key, double std);  // N(0, std^2)
@@ -156,7 +157,8 @@ NW_KERNEL(cross_entropy_with_grad, Out logits, In targets, Out losses,
 NW_KERNEL(sample, In logits, const SampleParams& params, Out ids);
 
 // Optimizers, in place over any range of the flat f32 (or f64) buffers. They
-// zero grad behind them, and also round param to copy (bf16, may be undefined).
+// zero grad behind them, and also round param to copy (bf16, may be undefined),
+// SGD to the nearest.
 NW_KERNEL(adamw, Out param, Out grad, Out m, Out v, Out copy,
           const AdamWParams& params);
 NW_KERNEL(sgd, Out param, Out grad, Out momentum, Out copy,

@@ -62,7 +62,7 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
   std::printf("Memory%s\n", ranks > 1 ? of_each.c_str() : "");
   Row("weights", Scaled(memory.weights, "B"));
   if (memory.rounded > 0) {
-    Row("in eight bits", Scaled(memory.rounded, "B"));
+    Row("weights in eight bits", Scaled(memory.rounded, "B"));
   }
   Row("gradients", Scaled(memory.gradients, "B"));
   Row("moments", Scaled(memory.moments, "B"));

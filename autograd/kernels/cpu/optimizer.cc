@@ -3,11 +3,13 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/cpu/optimizer.cc"
 #include "hwy/foreach_target.h"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
+#include "autograd/kernels/stochastic_rounding.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -50,28 +52,62 @@ void SgdRange(T* __restrict param, T* __restrict grad, T* __restrict momentum,
   }
 }
 
-// The range has just been written and is still in the cache.
-template <typename T>
-void CopyRange(const T* __restrict param, BFloat16* __restrict copy,
-               int64_t n) {
-  for (int64_t i = 0; i < n; ++i) copy[i] = BFloat16(param[i]);
+void RoundNearest(const float* __restrict x, BFloat16* __restrict y,
+                  int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = BFloat16(x[i]);
 }
 
-// Calls update(T*, begin, end) for all of `param`, whose type is T*.
+// x is element `first` of the key's stream.
+void RoundAtRandom(const float* x, const RandomKey& key, int64_t first,
+                   BFloat16* y, int64_t n) {
+  // From where a block of the generator begins.
+  for (int64_t i = -(first % 4); i < n; i += 4) {
+    const PhiloxBlock words =
+        RandomWords(key, static_cast<uint32_t>((first + i) / 4));
+    for (int64_t j = std::max<int64_t>(i, 0); j < std::min(n, i + 4); ++j) {
+      y[j] = RoundStochastically(x[j], words.v[j - i]);
+    }
+  }
+}
+
+// Elements [begin, end) of a tensor.
+void RoundRange(const float* x, const Rounding& rounding, int64_t begin,
+                int64_t end, BFloat16* y) {
+  if (rounding.stochastic) {
+    RoundAtRandom(x + begin, rounding.key, rounding.first + begin, y + begin,
+                  end - begin);
+  } else {
+    RoundNearest(x + begin, y + begin, end - begin);
+  }
+}
+
+void RoundToBf16(In x, const Rounding& rounding, Out y) {
+  const float* const px = x.data<float>();
+  BFloat16* const py = y->data<BFloat16>();
+  ParallelFor(x.numel(), kChunk, [&](int64_t begin, int64_t end) {
+    RoundRange(px, rounding, begin, end, py);
+  });
+}
+
+// Calls update(T*, begin, end) for all of `param`, whose type is T*. Each range
+// is rounded while it is in the cache.
 template <typename Update>
-void UpdateAll(const char* op, Out param, Out copy, const Update& update) {
+void UpdateAll(const char* op, Out param, Out copy, const Rounding& rounding,
+               const Update& update) {
   DispatchFloat(param->dtype(), op, [&](auto tag) {
     using T = decltype(tag);
     if constexpr (std::is_same_v<T, BFloat16>) {
       NW_CHECK(false) << op << ": master weights are not bf16";
     } else {
+      NW_CHECK(!copy->defined() || param->dtype() == DType::kF32)
+          << op << ": " << *copy << " of " << *param;
       T* const p = param->data<T>();
-      BFloat16* const narrow =
-          copy->defined() ? copy->data<BFloat16>() : nullptr;
       ParallelFor(param->numel(), kChunk, [&](int64_t begin, int64_t end) {
         update(p, begin, end);
-        if (narrow != nullptr)
-          CopyRange(p + begin, narrow + begin, end - begin);
+        if constexpr (std::is_same_v<T, float>) {
+          if (!copy->defined()) return;
+          RoundRange(p, rounding, begin, end, copy->data<BFloat16>());
+        }
       });
     }
   });
@@ -79,23 +115,26 @@ void UpdateAll(const char* op, Out param, Out copy, const Update& update) {
 
 void AdamW(Out param, Out grad, Out m, Out v, Out copy,
            const AdamWParams& params) {
-  UpdateAll("adamw", param, copy, [&](auto* p, int64_t begin, int64_t end) {
-    using T = std::remove_reference_t<decltype(*p)>;
-    AdamWRange<T>(p + begin, grad->data<T>() + begin, m->data<T>() + begin,
-                  v->data<T>() + begin, end - begin, params);
-  });
+  UpdateAll("adamw", param, copy, params.rounding,
+            [&](auto* p, int64_t begin, int64_t end) {
+              using T = std::remove_reference_t<decltype(*p)>;
+              AdamWRange<T>(p + begin, grad->data<T>() + begin,
+                            m->data<T>() + begin, v->data<T>() + begin,
+                            end - begin, params);
+            });
 }
 
 void Sgd(Out param, Out grad, Out momentum, Out copy, double learning_rate,
          double beta, double weight_decay, double grad_scale) {
-  UpdateAll("sgd", param, copy, [&](auto* p, int64_t begin, int64_t end) {
-    using T = std::remove_reference_t<decltype(*p)>;
-    SgdRange<T>(p + begin, grad->data<T>() + begin, momentum->data<T>() + begin,
-                end - begin, static_cast<T>(learning_rate),
-                static_cast<T>(beta),
-                static_cast<T>(1 - learning_rate * weight_decay),
-                static_cast<T>(grad_scale));
-  });
+  UpdateAll("sgd", param, copy, Rounding(),
+            [&](auto* p, int64_t begin, int64_t end) {
+              using T = std::remove_reference_t<decltype(*p)>;
+              SgdRange<T>(p + begin, grad->data<T>() + begin,
+                          momentum->data<T>() + begin, end - begin,
+                          static_cast<T>(learning_rate), static_cast<T>(beta),
+                          static_cast<T>(1 - learning_rate * weight_decay),
+                          static_cast<T>(grad_scale));
+            });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -105,6 +144,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace nextword::kernels {
 namespace {
+NW_REGISTER_CPU(round_to_bf16, RoundToBf16);
 NW_REGISTER_CPU(adamw, AdamW);
 NW_REGISTER_CPU(sgd, Sgd);
 }  // namespace

@@ -4,6 +4,7 @@
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
 #include "autograd/kernels/cuda/packs.h"
+#include "autograd/kernels/stochastic_rounding.h"
 
 namespace nextword::kernels::cuda {
 namespace {
@@ -28,10 +29,44 @@ struct AdamWFactors {
       epsilon, scale;
 };
 
+// Rounds elements [i, i + kSize) of a tensor.
+template <int kSize>
+NW_DEVICE void RoundAndStore(const Floats<kSize>& x, const Rounding& rounding,
+                             int64_t i, bool aligned, BFloat16* to) {
+  if (!rounding.stochastic) return Store(x, to + i, aligned);
+  const int64_t first = rounding.first + i;
+  Pack<BFloat16, kSize> pack;
+  if (kSize == 4 && first % 4 == 0) {
+    const PhiloxBlock words =
+        RandomWords(rounding.key, static_cast<uint32_t>(first / 4));
+    for (int k = 0; k < kSize; ++k) {
+      pack.items[k] = RoundStochastically(x.items[k], words.v[k]);
+    }
+  } else {
+    for (int k = 0; k < kSize; ++k) {
+      pack.items[k] =
+          RoundStochastically(x.items[k], RandomWord(rounding.key, first + k));
+    }
+  }
+  if (aligned) {
+    *reinterpret_cast<Pack<BFloat16, kSize>*>(to + i) = pack;
+  } else {
+    for (int k = 0; k < kSize; ++k) to[i + k] = pack.items[k];
+  }
+}
+
+__global__ void RoundKernel(int64_t n, bool aligned, Rounding rounding,
+                            const float* x, BFloat16* y) {
+  ForEachPack<kPackOf<float>>(n, [=](int64_t i, auto size) {
+    constexpr int kSize = decltype(size)::value;
+    RoundAndStore(Load<kSize>(x + i, aligned), rounding, i, aligned, y);
+  });
+}
+
 // AdamW (Loshchilov and Hutter 2019), as on the CPU. `copy` may be null.
 __global__ void AdamWKernel(int64_t n, bool aligned, AdamWFactors p,
-                            float* param, float* grad, float* m, float* v,
-                            BFloat16* copy) {
+                            Rounding rounding, float* param, float* grad,
+                            float* m, float* v, BFloat16* copy) {
   ForEachPack<kPackOf<float>>(n, [=](int64_t i, auto size) {
     constexpr int kSize = decltype(size)::value;
     const auto load = [=](const float* from) {
@@ -54,7 +89,7 @@ __global__ void AdamWKernel(int64_t n, bool aligned, AdamWFactors p,
         },
         load(param), mean, square);
     Store(updated, param + i, aligned);
-    if (copy != nullptr) Store(updated, copy + i, aligned);
+    if (copy != nullptr) RoundAndStore(updated, rounding, i, aligned, copy);
   });
 }
 
@@ -90,6 +125,13 @@ bool Aligned(const T*... pointers) {
   return AlignedForPacks(kPackOf<float>, 0, pointers...);
 }
 
+void RoundToBf16(In x, const Rounding& rounding, Out y) {
+  const float* const px = x.data<float>();
+  BFloat16* const py = y->data<BFloat16>();
+  Launch(y->device(), GridFor(y), RoundKernel, x.numel(), Aligned(px, py),
+         rounding, px, py);
+}
+
 void AdamW(Out param, Out grad, Out m, Out v, Out copy,
            const AdamWParams& params) {
   float* const pparam = param->data<float>();
@@ -98,8 +140,8 @@ void AdamW(Out param, Out grad, Out m, Out v, Out copy,
   float* const pv = v->data<float>();
   BFloat16* const pcopy = DataOrNull(copy);
   Launch(param->device(), GridFor(param), AdamWKernel, param->numel(),
-         Aligned(pparam, pgrad, pm, pv, pcopy), AdamWFactors(params), pparam,
-         pgrad, pm, pv, pcopy);
+         Aligned(pparam, pgrad, pm, pv, pcopy), AdamWFactors(params),
+         params.rounding, pparam, pgrad, pm, pv, pcopy);
 }
 
 void Sgd(Out param, Out grad, Out momentum, Out copy, double learning_rate,
@@ -116,6 +158,7 @@ void Sgd(Out param, Out grad, Out momentum, Out copy, double learning_rate,
 }
 
 [[maybe_unused]] const bool registered =
+    round_to_bf16.Register(DeviceType::kCuda, RoundToBf16) &&
     adamw.Register(DeviceType::kCuda, AdamW) &&
     sgd.Register(DeviceType::kCuda, Sgd);
 

@@ -220,8 +220,9 @@ void QuantizeFrom(const Source& source, In x, In scale, Out y, Out yt,
   const bool aligned = AlignedForPacks(kPack, columns, results.y, from...) &&
                        AlignedForPacks(kPack, rows, results.yt);
   Grid grid = GridForRows(Squares(rows) * Squares(columns), kThreads, device);
-  // As many as run at once: each of them ends with an exchange of the largest.
-  grid.blocks = std::min(grid.blocks, int64_t{8} * NumMultiprocessors(device));
+  // As many as run at once, by their registers: each of them ends with an
+  // exchange of the largest.
+  grid.blocks = std::min(grid.blocks, int64_t{6} * NumMultiprocessors(device));
   DispatchFloat8(y->dtype(), "quantize", [&](auto to) {
     using U = decltype(to);
     Launch(device, grid,
