@@ -32,6 +32,16 @@ inline int64_t TokensPerStep(const BatchConfig& batch,
 // two, as lanes are, and not more. The error names batch.lanes.
 absl::Status CheckRanks(const BatchConfig& batch, int ranks);
 
+// What `ranks` ranks divide among them: nothing if there is one.
+inline Sharding ShardingOf(const DistributedConfig& distributed, int ranks) {
+  return ranks > 1 ? distributed.sharding() : NONE;
+}
+
+// Elements of the f32 gradients that are sent at once.
+inline int64_t BucketElements(const DistributedConfig& distributed) {
+  return int64_t{distributed.bucket_mb()} << 18;
+}
+
 // Ranks, of `ranks`, that divide among them what is sharded.
 inline int ShardRanks(const DistributedConfig& distributed, int ranks) {
   return distributed.shard_ranks() > 0 ? distributed.shard_ranks() : ranks;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "autograd/base/check.h"
 #include "autograd/base/status.h"
 #include "autograd/kernels/kernels.h"
@@ -101,9 +100,7 @@ void GradientReducer::Send(const Bucket& bucket) {
     if (sent_.size() >= kBucketsAtOnce) {
       const ActivityScope activity("reduce-scatter", "in backward",
                                    ActivityKind::kWaitsForOthers);
-      const absl::Time start = absl::Now();
       sent_[sent_.size() - kBucketsAtOnce].Wait().IgnoreError();
-      waited_ += absl::Now() - start;
     }
   } else {
     Tensor to = sum;
@@ -125,14 +122,12 @@ void GradientReducer::SendRest() {
 
 absl::Status GradientReducer::WaitForSent() {
   const std::vector<Work> sent = std::exchange(sent_, {});
-  const absl::Time start = absl::Now();
   for (size_t i = 0; i < sent.size(); ++i) {
     const ActivityScope activity(
         result_ == ReducedGradients::kWhole ? "all-reduce" : "reduce-scatter",
         absl::StrCat("bucket ", i), ActivityKind::kWaitsForOthers);
     NW_RETURN_IF_ERROR(sent[i].Wait());
   }
-  waited_ += absl::Now() - start;
   return absl::OkStatus();
 }
 
@@ -232,9 +227,7 @@ absl::StatusOr<LossSum> GradientReducer::SumLosses() {
     loss[2] = mine[i].interrupted ? 1 : 0;
   }
   const Tensor rows = Empty({ranks, lanes_, 3}, DType::kF64);
-  const absl::Time start = absl::Now();
   NW_RETURN_IF_ERROR(groups_.all->Gather(row, rows, "loss").Wait());
-  waited_ += absl::Now() - start;
   std::vector<LossSum> losses;
   for (int lane = 0; lane < ranks * lanes_; ++lane) {
     const bool side_by_side = result_ == ReducedGradients::kPiecesOnly;
@@ -267,23 +260,18 @@ std::vector<FlatRange> GradientReducer::pieces() const {
 absl::Status GradientReducer::Complete(const Tensor& numbers) {
   const ActivityScope activity("all-reduce", "norm",
                                ActivityKind::kWaitsForOthers);
-  const absl::Time start = absl::Now();
-  const absl::Status status = groups_.shards->AllReduce(numbers, "norm").Wait();
-  waited_ += absl::Now() - start;
-  return status;
+  return groups_.shards->AllReduce(numbers, "norm").Wait();
 }
 
 absl::Status GradientReducer::AllGather(const Tensor& flat) {
   if (result_ == ReducedGradients::kWhole) return absl::OkStatus();
   const ActivityScope activity("all-gather", "", ActivityKind::kWaitsForOthers);
-  const absl::Time start = absl::Now();
   std::vector<Work> works;
   for (const Bucket& bucket : buckets_) {
     works.push_back(
         groups_.shards->AllGather(bucket.range.Of(flat), "all-gather"));
   }
   for (const Work& work : works) NW_RETURN_IF_ERROR(work.Wait());
-  waited_ += absl::Now() - start;
   return absl::OkStatus();
 }
 

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "autograd/parameters.h"
 #include "autograd/tensor/tensor.h"
 #include "distributed/collectives/communicator.h"
@@ -100,9 +99,6 @@ class GradientReducer {
   // which has its own pieces.
   absl::Status AllGather(const Tensor& flat);
 
-  // Time for which others were waited for.
-  absl::Duration waited() const { return waited_; }
-
  private:
   // The sum over 2^k lanes of this rank.
   struct Subtree {
@@ -138,7 +134,6 @@ class GradientReducer {
   bool sending_ = false;          // Since BeforeLastBackward.
   std::vector<Work> sent_;        // Of buckets_, the first ones.
   absl::Status error_;            // Of this step.
-  absl::Duration waited_;
 };
 
 }  // namespace nextword

@@ -12,40 +12,16 @@
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/kernels/quantization.h"
-#include "autograd/tensor/allocator.h"
 #include "configs/batch_config.h"
 #include "distributed/device.h"
 #include "distributed/rendezvous/activity.h"
+#include "distributed/train_memory.h"
 #include "distributed/trained_model.h"
-#include "layers/model_cost.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 
 namespace nextword {
 namespace {
-
-// Refuses what the device's memory cannot hold, before anything is allocated.
-absl::Status CheckMemory(const TrainConfig& config, const ModelConfig& model,
-                         Device device, int world_size) {
-  const layers::TrainMemory need =
-      Learner::EstimateMemory(config, model, world_size);
-  const int64_t has = AllocatorFor(device).Capacity();
-  if (need.total() <= has) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrFormat(
-      "training needs about %.1f GB (weights %.1f, gradients %.1f, moments "
-      "%.1f, activations %.1f, libraries %.1f, a checkpoint's copy %.1f), this "
-      "machine's %s "
-      "has %.1f for it; a smaller model, batch.micro_batch or batch.lanes, "
-      "model.recompute: BLOCK or checkpoint.asynchronous: false need less",
-      need.total() / 1e9, (need.weights + need.rounded) / 1e9,
-      need.gradients / 1e9, need.moments / 1e9, need.activations / 1e9,
-      need.program / 1e9, need.checkpoint / 1e9, DeviceTypeName(device.type),
-      has / 1e9));
-}
-
-Sharding ShardingOf(const TrainConfig& config, int world_size) {
-  return world_size > 1 ? config.distributed().sharding() : NONE;
-}
 
 ReducedGradients ReducedGradientsOf(Sharding sharding) {
   if (sharding == NONE) return ReducedGradients::kWhole;
@@ -53,101 +29,18 @@ ReducedGradients ReducedGradientsOf(Sharding sharding) {
                                : ReducedGradients::kPiecesOnly;
 }
 
-// Whether training goes on while a checkpoint is written.
-bool CopiesCheckpoints(const TrainConfig& config) {
-  const CheckpointConfig& checkpoint = config.checkpoint();
-  return checkpoint.asynchronous() && checkpoint.every() > 0 &&
-         checkpoint.every() < config.steps();
-}
-
-int64_t BucketElements(const TrainConfig& config) {
-  return int64_t{config.distributed().bucket_mb()} << 18;
-}
-
 // Those that the blocks' linear layers multiply with.
-std::vector<Variable> BlockMatrices(const Parameters& parameters) {
-  std::vector<Variable> matrices;
+std::vector<NamedVariable> BlockMatrices(const Parameters& parameters) {
+  std::vector<NamedVariable> matrices;
   for (const Parameters::Entry& entry : parameters.entries()) {
     if (entry.is_matrix() && absl::StartsWith(entry.name, "blocks.")) {
-      matrices.push_back(entry.variable);
+      matrices.push_back({entry.name, entry.variable});
     }
   }
   return matrices;
 }
 
 }  // namespace
-
-layers::TrainMemory Learner::EstimateMemory(const TrainConfig& config,
-                                            const ModelConfig& model,
-                                            int world_size) {
-  const int lanes = config.batch().lanes() / world_size;
-  // Also of a GPU that is not here, for those who plan for one.
-  const bool on_host =
-      config.device() != CUDA &&
-      DeviceOf(config.device()).value_or(Device::Cpu()) == Device::Cpu();
-  const int shards =
-      world_size == 1 ? 1 : ShardRanks(config.distributed(), world_size);
-  const Sharding sharding = ShardingOf(config, shards);
-  layers::TrainMemory memory = layers::EstimateTrainMemory(
-      model, {.micro_batch = config.batch().micro_batch(),
-              .sequence_length = SequenceLength(config.batch(), model),
-              .moments = config.optimizer().kind() == SGD ? 1 : 2,
-              .hidden_moments = config.optimizer().kind() == ADAMW ? 2 : 1,
-              .gradient_buffers = GradientReducer::Buffers(lanes),
-              .compute_dtype = ComputeDTypeOf(config),
-              .quantized = QuantizedGradientsOf(config).has_value(),
-              .rounded_once = sharding != PARAMETERS,
-              .on_gpu = !on_host,
-              .deterministic = config.deterministic()});
-  // The checkpoint's copy is in the host's memory, whatever trains.
-  if (on_host && CopiesCheckpoints(config)) {
-    memory.checkpoint =
-        4 * layers::CountParameters(model).total() + memory.moments;
-  }
-  if (world_size == 1) return memory;
-  // What a bucket's pieces from all ranks take.
-  const int64_t bucket = 4 * BucketElements(config);
-  const layers::MatrixSizes matrices = layers::LargestMatrices(model);
-  if (sharding >= OPTIMIZER) {
-    memory.moments /= shards;
-    memory.checkpoint /= shards;
-  }
-  // A GPU keeps the memory that it need not have.
-  const bool gives_back = on_host;
-  if (sharding >= OPTIMIZER && gives_back) {
-    const int64_t all = memory.gradients / GradientReducer::Buffers(lanes);
-    const int64_t largest = 4 * matrices.largest;
-    // Of a gradient that backward makes at once, buckets go as they are filled,
-    // those of vectors last.
-    const int64_t vectors = 4 * layers::CountParameters(model).vectors;
-    const bool at_once = config.batch().micro_batches() == 1;
-    const int64_t filling =
-        at_once ? std::min(all, (all - largest) / shards + largest + vectors +
-                                    2 * bucket)
-                : all;
-    if (sharding >= GRADIENTS) {
-      // Sums over lanes wait as pieces.
-      memory.gradients =
-          (GradientReducer::Buffers(lanes) - 1) * all / shards + filling;
-    } else if (lanes == 1) {
-      memory.gradients = filling;
-    }
-    // The loss keeps a gradient of the head, which is gone by then.
-    if (sharding >= GRADIENTS && at_once) {
-      memory.activations -=
-          int64_t{4} * model.vocab_size() * model.hidden_size();
-    }
-  }
-  if (sharding >= PARAMETERS && gives_back) {
-    const int64_t width = ComputeDTypeOf(config) == DType::kBF16 ? 2 : 4;
-    memory.weights =
-        std::min(memory.weights,
-                 memory.weights / shards +
-                     width * matrices.SumOfLargest(WeightShards::kMatrices));
-  }
-  memory.gradients += bucket;
-  return memory;
-}
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     const TrainConfig& config, const ModelConfig& model,
@@ -164,15 +57,17 @@ Learner::Learner(const TrainConfig& config, const ModelConfig& model,
                  Device device, const RankGroups& groups)
     : config_(config),
       groups_(groups),
-      sharding_(ShardingOf(config, groups.shards->world_size())),
+      sharding_(ShardingOf(config.distributed(), groups.shards->world_size())),
       model_(model),
       parameters_(std::make_unique<Parameters>(model_.NamedParameters(),
                                                DType::kF32, device)),
       reducer_(std::make_unique<GradientReducer>(
-          GradientReducer::Options{.lanes = config.batch().lanes(),
-                                   .bucket_elements = BucketElements(config),
-                                   .result = ReducedGradientsOf(sharding_)},
+          GradientReducer::Options{
+              .lanes = config.batch().lanes(),
+              .bucket_elements = BucketElements(config.distributed()),
+              .result = ReducedGradientsOf(sharding_)},
           parameters_.get(), groups)),
+      norm_(parameters_.get(), reducer_.get(), groups.all),
       optimizer_(MakeOptimizer(config.optimizer(), parameters_.get(),
                                UpdatedPieces())) {
   SetNumerics(config);
@@ -197,6 +92,10 @@ Pieces Learner::UpdatedPieces() const {
   return sharding_ == NONE ? std::nullopt : Pieces(reducer_->pieces());
 }
 
+Has Learner::has_gradients() const {
+  return sharding_ == NONE ? Has::kAll : Has::kPieces;
+}
+
 ShardedTensors Learner::Weights() const {
   if (has_whole_weights()) {
     return ShardedTensors(NamedWeights(*parameters_), groups_);
@@ -217,11 +116,6 @@ ShardedTensors Learner::Moments() const {
                         reducer_->buckets(), groups_);
 }
 
-absl::Duration Learner::waited() const {
-  return reducer_->waited() +
-         (shards_ == nullptr ? absl::ZeroDuration() : shards_->waited());
-}
-
 absl::Status Learner::status() const {
   return shards_ == nullptr ? absl::OkStatus() : shards_->status();
 }
@@ -237,26 +131,32 @@ absl::Status Learner::Initialize() {
       }
     });
   }
-  return ResumeAt(0, 0);
+  return ResumeAt(0, 0, {});
 }
 
-std::vector<float> Learner::expected() const {
+std::vector<float> Learner::expected_factors() const {
   return scales_ == nullptr ? std::vector<float>() : scales_->expected();
 }
 
 absl::Status Learner::ResumeAt(int64_t step, uint64_t next_sequence,
-                               absl::Span<const float> expected) {
+                               absl::Span<const float> expected_factors) {
   step_ = step;
   next_sequence_ = next_sequence;
-  if (scales_ != nullptr) NW_RETURN_IF_ERROR(scales_->Restore(expected));
-  RoundWeights(step);
+  if (scales_ != nullptr)
+    NW_RETURN_IF_ERROR(scales_->Restore(expected_factors));
+  CopyWeights(step);
+  RoundWeights();
   return shards_ == nullptr ? absl::OkStatus() : shards_->Share();
 }
 
-void Learner::RoundWeights(int64_t step) {
+void Learner::CopyWeights(int64_t step) {
   parameters_->ComputeIn(compute_dtype(),
                          has_whole_weights() ? std::nullopt : UpdatedPieces(),
                          step);
+}
+
+void Learner::RoundWeights() {
+  if (scales_ != nullptr && has_whole_weights()) scales_->RoundWeights();
 }
 
 absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
@@ -264,7 +164,6 @@ absl::StatusOr<Learner::StepResult> Learner::Step(const BatchReader& read,
   const trace::Span span("step", "step");
   SetActivityStep(step_ + 1);
   if (shards_ != nullptr) shards_->BeginStep();
-  if (scales_ != nullptr && has_whole_weights()) scales_->RoundWeights();
   absl::StatusOr<LossSum> loss = SumGradients(read, stop);
   NW_RETURN_IF_ERROR(status());
   NW_RETURN_IF_ERROR(loss.status());
@@ -351,7 +250,7 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
   // Gradients are those of the sum; the update wants those of the mean.
   const double mean = 1.0 / static_cast<double>(loss.tokens);
   NW_ASSIGN_OR_RETURN(const double sum_norm,
-                      Norm(parameters_->gradients(), sharding_ != NONE));
+                      norm_.Of(parameters_->gradients(), has_gradients()));
   NW_ASSIGN_OR_RETURN(const std::vector<float> largest, LargestFactors());
   const double norm = sum_norm * mean;
   if (loss.tokens == 0) {
@@ -365,20 +264,36 @@ absl::StatusOr<Learner::StepResult> Learner::Update(const LossSum& loss) {
       config_.optimizer().learning_rate() *
       LearningRateFactor(config_.schedule(), config_.steps(), step_);
   StepResult result{loss.nats * mean, norm, learning_rate};
-  // Where the loss is finite, gradients need not be, and would end in weights.
-  const auto is_finite = [](double x) { return std::isfinite(x); };
-  // Of factors, what is too large has become the largest of eight bits.
-  if (!is_finite(loss.nats) || !is_finite(norm) ||
-      !std::all_of(largest.begin(), largest.end(), is_finite)) {
-    result.skipped = true;
-    NW_ASSIGN_OR_RETURN(result.bad_parameter, FindBadGradient());
+  NW_RETURN_IF_ERROR(FindNotFinite(largest, &result));
+  if (result.skipped()) {
     NW_RETURN_IF_ERROR(DropGradients());
-    return result;
+  } else {
+    optimizer_->Step(step_, learning_rate, clip * mean);
+    if (scales_ != nullptr) scales_->Update(largest);
+    NW_RETURN_IF_ERROR(ShareWeights());
   }
-  optimizer_->Step(step_, learning_rate, clip * mean);
-  if (scales_ != nullptr) scales_->Update(largest);
-  NW_RETURN_IF_ERROR(ShareWeights());
+  RoundWeights();
   return result;
+}
+
+// Where the loss is finite, gradients need not be, and would end in weights; of
+// factors, what is too large has become the largest number of eight bits.
+absl::Status Learner::FindNotFinite(absl::Span<const float> largest,
+                                    StepResult* result) const {
+  const auto is_bad = [](double x) { return !std::isfinite(x); };
+  const auto bad = std::find_if(largest.begin(), largest.end(), is_bad);
+  if (is_bad(result->gradient_norm)) {
+    result->not_finite = "a gradient";
+    NW_ASSIGN_OR_RETURN(
+        result->bad_parameter,
+        norm_.FirstNotFinite(parameters_->gradients(), has_gradients()));
+  } else if (bad != largest.end()) {
+    const int64_t factor = bad - largest.begin();
+    result->not_finite = scales_->KindOf(factor);
+    result->bad_parameter = scales_->LayerOf(factor);
+  }
+  if (is_bad(result->loss)) result->not_finite = "a loss";
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<float>> Learner::LargestFactors() {
@@ -400,63 +315,9 @@ absl::StatusOr<std::vector<float>> Learner::LargestFactors() {
   return largest;
 }
 
-// The sums of squares of the chunks of a flat buffer, of which this rank has
-// all or its pieces.
-absl::StatusOr<Tensor> Learner::Squares(const Tensor& flat, bool pieces) const {
-  if (!pieces) return SquaresOf(flat);
-  const int64_t chunk = kernels::kSquaresChunk;
-  Tensor squares =
-      Zeros({(flat.numel() + chunk - 1) / chunk}, DType::kF64, flat.device());
-  for (const FlatRange& piece : reducer_->pieces()) {
-    const Tensor mine = SquaresOf(piece.Of(flat));
-    Tensor place = squares.View(piece.begin / chunk, {mine.numel()});
-    kernels::copy(mine, &place);
-  }
-  NW_RETURN_IF_ERROR(reducer_->Complete(squares));
-  return squares;
-}
-
-absl::StatusOr<double> Learner::Norm(const Tensor& flat, bool pieces) const {
-  NW_ASSIGN_OR_RETURN(const Tensor squares, Squares(flat, pieces));
-  return NormOf(squares);
-}
-
-absl::StatusOr<std::string> Learner::FindBadGradient() const {
-  const Tensor& gradients = parameters_->gradients();
-  NW_ASSIGN_OR_RETURN(const Tensor squares,
-                      Squares(gradients, sharding_ != NONE));
-  const std::vector<double> sums = ToVector<double>(squares);
-  const auto is_bad = [](double x) { return !std::isfinite(x); };
-  const auto bad = std::find_if(sums.begin(), sums.end(), is_bad);
-  if (bad == sums.end()) return std::string();
-  // Elements of the chunk, on the rank that has it.
-  const int64_t begin = (bad - sums.begin()) * kernels::kSquaresChunk;
-  const FlatRange chunk{
-      begin, std::min(begin + kernels::kSquaresChunk, gradients.numel())};
-  int64_t first = gradients.numel();
-  const std::vector<FlatRange> all = {{0, gradients.numel()}};
-  for (const FlatRange& piece : UpdatedPieces().value_or(all)) {
-    const FlatRange part = Overlap(piece, chunk);
-    if (part.size() == 0) continue;
-    const std::vector<float> values = ToVector<float>(part.Of(gradients));
-    const auto found = std::find_if(values.begin(), values.end(), is_bad);
-    if (found != values.end()) first = part.begin + (found - values.begin());
-  }
-  const Tensor mine = Zeros({1}, DType::kF64);
-  *mine.data<double>() = static_cast<double>(first);
-  const Tensor rows = Empty({groups_.all->world_size(), 1}, DType::kF64);
-  NW_RETURN_IF_ERROR(groups_.all->Gather(mine, rows, "bad gradient").Wait());
-  const std::vector<double> firsts = ToVector<double>(rows);
-  first = static_cast<int64_t>(*std::min_element(firsts.begin(), firsts.end()));
-  for (const Parameters::Entry& entry : parameters_->entries()) {
-    if (first < entry.range().end) return entry.name;
-  }
-  return std::string();
-}
-
 // As they are after an update.
 absl::Status Learner::DropGradients() {
-  RoundWeights(step_ + 1);
+  CopyWeights(step_ + 1);
   if (sharding_ == NONE) {
     parameters_->ZeroGradients();
     return absl::OkStatus();
@@ -466,7 +327,8 @@ absl::Status Learner::DropGradients() {
 }
 
 absl::StatusOr<double> Learner::WeightNorm() const {
-  return Norm(parameters_->values(), !has_whole_weights());
+  return norm_.Of(parameters_->values(),
+                  has_whole_weights() ? Has::kAll : Has::kPieces);
 }
 
 // After each rank has updated what it updates.
@@ -475,7 +337,7 @@ absl::Status Learner::ShareWeights() {
   Discard(parameters_->gradients());
   if (shards_ != nullptr) return shards_->Share();
   NW_RETURN_IF_ERROR(reducer_->AllGather(parameters_->values()));
-  RoundWeights(step_ + 1);
+  CopyWeights(step_ + 1);
   return absl::OkStatus();
 }
 

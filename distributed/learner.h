@@ -22,13 +22,13 @@
 #include "distributed/batch.h"
 #include "distributed/collectives/rank_groups.h"
 #include "distributed/compute_dtype.h"
+#include "distributed/flat_norm.h"
 #include "distributed/gradient_reducer.h"
 #include "distributed/repeated_batch.h"
 #include "distributed/sharded_tensors.h"
 #include "distributed/stop_agreement.h"
 #include "distributed/weight_shards.h"
 #include "layers/delayed_scales.h"
-#include "layers/model_cost.h"
 #include "layers/transformer.h"
 #include "optim/optimizer.h"
 
@@ -43,11 +43,14 @@ class Learner {
     double loss;  // Nats per token.
     double gradient_norm;
     double learning_rate;
-    // The loss or the gradient is not finite: weights and moments are as they
-    // were before.
-    bool skipped = false;
-    // Then, the first parameter whose gradient is not finite, if any is.
+    // What of it is not finite, such as "a gradient": weights and moments are
+    // then as they were before. Empty if all is.
+    std::string not_finite = {};
+    // The first parameter whose gradient that is, or whose layer's input or
+    // result's gradient in eight bits; empty if there is none.
     std::string bad_parameter = {};
+
+    bool skipped() const { return !not_finite.empty(); }
   };
 
   // Allocates all of it; `model` is resolved, the communicators outlive it.
@@ -58,19 +61,14 @@ class Learner {
       const TrainConfig& config, const ModelConfig& model,
       const RankGroups& groups);
 
-  // What it takes of each rank, of `model`, resolved.
-  static layers::TrainMemory EstimateMemory(const TrainConfig& config,
-                                            const ModelConfig& model,
-                                            int world_size);
-
   // Random weights of the config's seed. Collective.
   absl::Status Initialize();
 
   // Goes on after `step` steps, with sequence `next_sequence`, and with what
-  // was expected() then; the checkpoint's weights and moments are in place.
-  // Collective.
+  // were the expected_factors() then; the checkpoint's weights and moments are
+  // in place. Collective.
   absl::Status ResumeAt(int64_t step, uint64_t next_sequence,
-                        absl::Span<const float> expected = {});
+                        absl::Span<const float> expected_factors);
 
   // One step on the sequences that come next. Error: it predicts no token; or
   // another rank is gone, and this learner is of no more use; or Cancelled on
@@ -91,7 +89,7 @@ class Learner {
   const Optimizer& optimizer() const { return *optimizer_; }
   // What the factors of products in eight bits are expected to be at the most;
   // nothing in other dtypes, and before the first step.
-  std::vector<float> expected() const;
+  std::vector<float> expected_factors() const;
   // Weights and moments as checkpoints have them. Once they are restored,
   // ResumeAt.
   ShardedTensors Weights() const;
@@ -105,9 +103,6 @@ class Learner {
   // and what it gives is of no use once this is an error.
   bool has_whole_weights() const { return shards_ == nullptr; }
   absl::Status status() const;
-
-  // Time for which steps have waited for other ranks.
-  absl::Duration waited() const;
 
  private:
   Learner(const TrainConfig& config, const ModelConfig& model, Device device,
@@ -125,15 +120,18 @@ class Learner {
   absl::StatusOr<StepResult> Update(const LossSum& loss);
   // The largest magnitudes of factors in eight bits, on any rank. Collective.
   absl::StatusOr<std::vector<float>> LargestFactors();
-  absl::StatusOr<Tensor> Squares(const Tensor& flat, bool pieces) const;
-  absl::StatusOr<double> Norm(const Tensor& flat, bool pieces) const;
-  absl::StatusOr<std::string> FindBadGradient() const;  // Collective.
+  // Says what of a step with these factors is not finite. Collective.
+  absl::Status FindNotFinite(absl::Span<const float> largest,
+                             StepResult* result) const;
   absl::Status DropGradients();
   absl::Status ShareWeights();
-  // To what products take, as after `step` steps.
-  void RoundWeights(int64_t step);
+  // Makes of weights their copies in the compute dtype, as after `step` steps.
+  void CopyWeights(int64_t step);
+  // And of these, of all weights, what products in eight bits take.
+  void RoundWeights();
   // This rank's, where it does not update all weights.
   Pieces UpdatedPieces() const;
+  Has has_gradients() const;
 
   const TrainConfig config_;
   const RankGroups groups_;
@@ -142,6 +140,7 @@ class Learner {
   std::unique_ptr<layers::DelayedScales> scales_;  // Of products in eight bits.
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<GradientReducer> reducer_;
+  const FlatNorm norm_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightShards> shards_;     // Of PARAMETERS.
   std::unique_ptr<RepeatedBatch> repeated_;  // With a CUDA graph.

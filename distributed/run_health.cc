@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 namespace nextword {
@@ -14,8 +15,8 @@ void RunHealth::Restore(const RunState& state) {
   if (extra > 0) losses->erase(losses->begin(), losses->begin() + extra);
 }
 
-RunHealth::Verdict RunHealth::Judge(bool skipped, double loss) {
-  if (skipped) return JudgeSkipped(loss);
+RunHealth::Verdict RunHealth::Judge(absl::string_view not_finite, double loss) {
+  if (!not_finite.empty()) return JudgeSkipped(not_finite);
   state_.set_skipped_in_a_row(0);
   if (config_.spike_window() == 0) return Verdict::kGood;
   if (IsSpike(loss)) {
@@ -32,13 +33,12 @@ RunHealth::Verdict RunHealth::Judge(bool skipped, double loss) {
   return Verdict::kGood;
 }
 
-RunHealth::Verdict RunHealth::JudgeSkipped(double loss) {
+RunHealth::Verdict RunHealth::JudgeSkipped(absl::string_view not_finite) {
   state_.set_skipped_steps(state_.skipped_steps() + 1);
   state_.set_skipped_in_a_row(state_.skipped_in_a_row() + 1);
   const int row = state_.skipped_in_a_row();
-  sentence_ = std::isfinite(loss)
-                  ? "a gradient that is not finite: the update is skipped"
-                  : "a loss that is not finite: the update is skipped";
+  sentence_ =
+      absl::StrCat(not_finite, " that is not finite: the update is skipped");
   if (row < config_.max_skipped_steps()) return Verdict::kSkipped;
   absl::StrAppendFormat(&sentence_,
                         "; so it was for %d steps in a row, as many as "

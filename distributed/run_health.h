@@ -1,4 +1,4 @@
-// Whether a run is well: what to do after a step whose loss or gradient is not
+// Whether a run is well: what to do after a step of which something is not
 // finite, or whose loss is a spike.
 //
 // A function of the steps' results and of the state that checkpoints carry: all
@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "configs/train_config.pb.h"
 #include "distributed/manifest.pb.h"
 
@@ -29,10 +30,11 @@ class RunHealth {
   void Restore(const RunState& state);
   const RunState& state() const { return state_; }
 
-  // Of a step with this loss, whose update was skipped or not. A spike is a
-  // loss more than spike_z_score sample standard deviations above the mean of
-  // the spike_window good steps before; it does not count among those after it.
-  Verdict Judge(bool skipped, double loss);
+  // Of a step with this loss, whose update was skipped for what was not finite,
+  // such as "a gradient", if that is not empty. A spike is a loss more than
+  // spike_z_score sample standard deviations above the mean of the spike_window
+  // good steps before; it does not count among those after it.
+  Verdict Judge(absl::string_view not_finite, double loss);
 
   // The run has gone back to a checkpoint of this state. What was counted since
   // is forgotten with the steps themselves, but for the rollback.
@@ -43,7 +45,7 @@ class RunHealth {
   const std::string& sentence() const { return sentence_; }
 
  private:
-  Verdict JudgeSkipped(double loss);
+  Verdict JudgeSkipped(absl::string_view not_finite);
   bool IsSpike(double loss);
 
   const StabilityConfig config_;

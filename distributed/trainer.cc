@@ -78,9 +78,9 @@ absl::Status Trainer::AfterStep(const StepResult& result) {
   NW_RETURN_IF_ERROR(SeeSaved(saver_.Poll()));
   if (IsLead()) NW_RETURN_IF_ERROR(Log(result));
   using Verdict = RunHealth::Verdict;
-  const Verdict verdict = health_.Judge(result.skipped, result.loss);
+  const Verdict verdict = health_.Judge(result.not_finite, result.loss);
   if (verdict == Verdict::kSpike) return RollBack(result.loss);
-  if (result.skipped) NW_RETURN_IF_ERROR(LogSkipped(result));
+  if (result.skipped()) NW_RETURN_IF_ERROR(LogSkipped(result));
   const int64_t every = config_.evaluation().every();
   evaluation_due_ =
       data_.held_out.has_value() && every > 0 && (IsDue(every) || IsLastStep());
@@ -294,7 +294,7 @@ CheckpointState Trainer::State() {
   state.run = health_.state();
   state.run.set_evaluation_due(evaluation_due_);
   state.run.set_sample_due(sample_due_);
-  const std::vector<float> expected = learner_->expected();
+  const std::vector<float> expected = learner_->expected_factors();
   state.run.mutable_expected_factor()->Assign(expected.begin(), expected.end());
   state.before_publishing = [this] { return metrics_->Sync(); };
   return state;

@@ -4,7 +4,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "distributed/bucket_pieces.h"
 #include "distributed/rendezvous/activity.h"
 
@@ -29,7 +28,6 @@ const Tensor& WeightShards::Matrices() const {
 }
 
 absl::Status WeightShards::Share() {
-  const absl::Time start = absl::Now();
   shared_ = true;
   for (Fetched& fetched : fetched_) {
     Wait(&fetched);
@@ -43,7 +41,6 @@ absl::Status WeightShards::Share() {
   for (const Work& work : works) {
     if (status_.ok()) status_ = work.Wait();
   }
-  waited_ += absl::Now() - start;
   return status_;
 }
 
@@ -134,11 +131,9 @@ void WeightShards::Wait(Fetched* fetched) {
   const ActivityScope activity("all-gather",
                                parameters_->entries()[fetched->entry].name,
                                ActivityKind::kWaitsForOthers);
-  const absl::Time start = absl::Now();
   for (const Work& work : std::exchange(fetched->on_the_way, {})) {
     if (status_.ok()) status_ = work.Wait();
   }
-  waited_ += absl::Now() - start;
 }
 
 }  // namespace nextword

@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "autograd/parameters.h"
 #include "distributed/collectives/communicator.h"
 #include "optim/optimizer.h"
@@ -51,9 +50,6 @@ class WeightShards {
   // The first error so far.
   absl::Status status() const { return status_; }
 
-  // Time for which ops have waited for weights.
-  absl::Duration waited() const { return waited_; }
-
  private:
   struct Fetched {
     size_t entry;
@@ -76,7 +72,6 @@ class WeightShards {
   std::vector<size_t> uses_, last_uses_;  // Of this step, and the one before.
   size_t place_ = 0;                      // In last_uses_.
   absl::Status status_;
-  absl::Duration waited_;
 };
 
 }  // namespace nextword

@@ -8,6 +8,7 @@
 #include "autograd/kernels/kernels.h"
 #include "autograd/kernels/quantization.h"
 #include "autograd/tensor/allocator.h"
+#include "autograd/tensor/memory_label.h"
 
 namespace nextword::layers {
 namespace {
@@ -19,13 +20,13 @@ constexpr float kMemory = 0.875;
 
 }  // namespace
 
-DelayedScales::DelayedScales(const std::vector<Variable>& weights,
+DelayedScales::DelayedScales(const std::vector<NamedVariable>& weights,
                              DType gradient, Device device)
     : gradient_(gradient), weights_(weights) {
-  for (const Variable& weight : weights_) {
+  for (const NamedVariable& weight : weights_) {
     const auto layer = static_cast<int64_t>(layers_.size());
-    NW_CHECK(layers_.emplace(weight.node().get(), layer).second)
-        << "a weight twice";
+    NW_CHECK(layers_.emplace(weight.variable.node().get(), layer).second)
+        << weight.name << " twice";
   }
   const Shape shape = {static_cast<int64_t>(layers_.size()), kFactors};
   scales_ = Zeros(shape, DType::kF32, device);
@@ -34,9 +35,10 @@ DelayedScales::DelayedScales(const std::vector<Variable>& weights,
 
 void DelayedScales::RoundWeights() {
   if (!known()) return;
+  const MemoryLabel label("weights");
   rounded_.resize(weights_.size());
   for (size_t i = 0; i < weights_.size(); ++i) {
-    const Tensor& weight = weights_[i].value();
+    const Tensor& weight = weights_[i].variable.value();
     const Device device = weight.device();
     FactorScale by = At(static_cast<int64_t>(i) * kFactors + kWeight);
     Float8Matrix& rounded = rounded_[i];
@@ -77,6 +79,15 @@ void DelayedScales::Update(absl::Span<const float> largest) {
     expected_[i] = std::max(largest[i], kMemory * expected_[i]);
   }
   SetScales();
+}
+
+const std::string& DelayedScales::LayerOf(int64_t i) const {
+  return weights_[i / kFactors].name;
+}
+
+std::string DelayedScales::KindOf(int64_t i) const {
+  constexpr const char* kKinds[] = {"an input", "a weight", "a gradient"};
+  return absl::StrCat(kKinds[i % kFactors], " in eight bits");
 }
 
 absl::Status DelayedScales::Restore(absl::Span<const float> expected) {

@@ -6,12 +6,13 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "autograd/ops/quantized_linear.h"
-#include "autograd/variable.h"
+#include "autograd/parameters.h"
 
 namespace nextword::layers {
 
@@ -21,7 +22,7 @@ class DelayedScales {
  public:
   // For layers of these weights, whose results' gradients are rounded to
   // `gradient`. On the weights' device.
-  DelayedScales(const std::vector<Variable>& weights, DType gradient,
+  DelayedScales(const std::vector<NamedVariable>& weights, DType gradient,
                 Device device);
 
   // Rounds all weights for the steps' layers, until the next Update: once, not
@@ -36,13 +37,18 @@ class DelayedScales {
   // Whether something is known of steps before.
   bool known() const { return !expected_.empty(); }
 
-  // The largest magnitude of each factor since it was asked last. Waits for the
-  // device.
+  // The largest magnitude of each factor since it was asked last: layer by
+  // layer, those of x, weight and gradient. Waits for the device.
   std::vector<float> TakeLargest();
 
   // After a step that had these, all finite. What is expected of a factor fades
   // away over steps in which it is smaller.
   void Update(absl::Span<const float> largest);
+
+  // Of which layer factor `i` of those is, by its weight's name; and what of
+  // it: "an input in eight bits".
+  const std::string& LayerOf(int64_t i) const;
+  std::string KindOf(int64_t i) const;
 
   // What is expected of each factor, as checkpoints have it: nothing where
   // nothing is known.
@@ -57,7 +63,7 @@ class DelayedScales {
   void SetScales();
 
   const DType gradient_;
-  const std::vector<Variable> weights_;
+  const std::vector<NamedVariable> weights_;
   std::map<const Node*, int64_t> layers_;
   std::vector<Float8Matrix> rounded_;
   bool are_rounded_ = false;  // rounded_ are the weights as they are.

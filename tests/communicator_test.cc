@@ -151,6 +151,10 @@ TEST(CommunicatorTest, RunsInOrderWhileTheCallerGoesOn) {
     for (const Work& work : works) ASSERT_TRUE(work.Wait().ok());
     EXPECT_EQ(data.data<float>()[0], 1024);
     EXPECT_GT(communicator->busy(), absl::ZeroDuration());
+    EXPECT_GT(communicator->waited(), absl::ZeroDuration());
+    const absl::Duration waited = communicator->waited();
+    ASSERT_TRUE(works.back().Wait().ok());  // It is over.
+    EXPECT_LT(communicator->waited() - waited, absl::Milliseconds(100));
   });
 }
 

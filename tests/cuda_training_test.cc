@@ -12,88 +12,18 @@
 #include "autograd/tensor/allocator.h"
 #include "distributed/device.h"
 #include "distributed/learner.h"
+#include "distributed/train_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/optimizer.h"
 #include "tests/testing.h"
+#include "tests/testing_learner.h"
 #include "tests/testing_models.h"
 
 namespace nextword {
 namespace {
 
 constexpr int kSteps = 50;
-constexpr int64_t kLength = 24;
-
-TrainConfig ConfigOf(const ModelConfig& model, DeviceKind device) {
-  TrainConfig config;
-  config.set_seed(3);
-  config.set_device(device);
-  config.set_steps(kSteps);
-  *config.mutable_model() = model;
-  config.mutable_model()->set_init_std(0.02);
-  config.mutable_batch()->set_lanes(2);
-  config.mutable_batch()->set_micro_batch(2);
-  config.mutable_batch()->set_sequence_length(kLength);
-  config.mutable_optimizer()->set_learning_rate(5e-3);
-  return config;
-}
-
-// Sequences that can be learnt: each id follows from the one before it.
-void ReadSequences(int32_t vocab_size, uint64_t first, Batch* batch) {
-  for (int64_t i = 0; i < batch->inputs.dim(0); ++i) {
-    int64_t id = static_cast<int64_t>((first + i) * 7 % vocab_size);
-    for (int64_t t = 0; t < kLength; ++t) {
-      batch->input_row(i)[t] = static_cast<int32_t>(id);
-      id = (3 * id + 1) % vocab_size;
-      batch->target_row(i)[t] = static_cast<int32_t>(id);
-      if (batch->documents.defined()) {
-        batch->document_row(i)[t] = static_cast<int32_t>((t + i) / 7);
-      }
-    }
-  }
-}
-
-std::unique_ptr<Learner> NewLearner(const TrainConfig& config) {
-  auto learner = Learner::Create(config, config.model(), Alone());
-  NW_CHECK_OK(learner.status());
-  return *std::move(learner);
-}
-
-std::unique_ptr<Learner> NewLearner(const ModelConfig& model,
-                                    DeviceKind device) {
-  return NewLearner(ConfigOf(model, device));
-}
-
-// The losses of the next `steps` steps.
-std::vector<double> Train(int steps, Learner* learner) {
-  std::vector<double> losses;
-  const int32_t vocab_size = learner->model().config().vocab_size();
-  for (int i = 0; i < steps; ++i) {
-    const auto result = learner->Step([=](uint64_t first, Batch* batch) {
-      ReadSequences(vocab_size, first, batch);
-    });
-    NW_CHECK_OK(result.status());
-    losses.push_back(result->loss);
-  }
-  return losses;
-}
-
-// What a checkpoint holds goes from one learner to another.
-void Continue(const Learner& from, Learner* to) {
-  const auto copy = [&](const Tensor& x, Tensor y) {
-    const std::vector<float> values = ToVector<float>(x);
-    AllocatorFor(y.device())
-        .Upload(values.data(), y.raw_data(), y.size_bytes());
-  };
-  copy(from.parameters().values(), to->parameters().values());
-  const std::vector<NamedTensor> state = from.optimizer().State();
-  const std::vector<NamedTensor> into = to->optimizer().State();
-  ASSERT_EQ(state.size(), into.size());
-  for (size_t i = 0; i < state.size(); ++i) {
-    copy(state[i].tensor, into[i].tensor);
-  }
-  NW_CHECK_OK(to->ResumeAt(from.step(), from.next_sequence(), from.expected()));
-}
 
 class CudaTrainingTest : public testing::TestWithParam<bool> {
  protected:
@@ -218,7 +148,7 @@ ModelConfig TinyModel() {
   model.set_layers(1);
   model.set_hidden_size(8);
   model.set_num_heads(1);
-  model.set_context_length(kLength);
+  model.set_context_length(kLearnerLength);
   model.set_vocab_size(16);
   return model;
 }
@@ -233,7 +163,7 @@ TEST(MemoryTest, MomentsAreAsPredicted) {
     for (const NamedTensor& named : (*learner)->optimizer().State()) {
       bytes += named.tensor.numel() * static_cast<int64_t>(sizeof(float));
     }
-    EXPECT_EQ(Learner::EstimateMemory(config, config.model(), 1).moments, bytes)
+    EXPECT_EQ(EstimateRankMemory(config, config.model(), 1).moments, bytes)
         << OptimizerKind_Name(kind);
   }
 }
@@ -245,7 +175,7 @@ TEST(MemoryTest, AnyOrderTakesLessOnAGpu) {
   config.mutable_model()->set_context_length(4096);
   config.mutable_batch()->set_sequence_length(4096);
   const auto libraries = [&] {
-    return Learner::EstimateMemory(config, config.model(), 1).program;
+    return EstimateRankMemory(config, config.model(), 1).program;
   };
   const int64_t in_order = libraries();
   config.set_deterministic(false);

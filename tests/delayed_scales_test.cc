@@ -33,7 +33,9 @@ class DelayedScalesTest : public ::testing::Test {
   const std::vector<Variable> weights_ = {
       Variable(RandomNormal({2, 3}, 1, DType::kF32)),
       Variable(RandomNormal({4, 2}, 2, DType::kF32))};
-  DelayedScales scales_{weights_, DType::kE5M2, Device::Cpu()};
+  const std::vector<NamedVariable> named_ = {{"up", weights_[0]},
+                                             {"down", weights_[1]}};
+  DelayedScales scales_{named_, DType::kE5M2, Device::Cpu()};
 };
 
 TEST_F(DelayedScalesTest, KnowsNothingAtFirst) {
@@ -45,6 +47,14 @@ TEST_F(DelayedScalesTest, KnowsNothingAtFirst) {
   Note({1, 2, 3, 4, 5, 6});
   EXPECT_THAT(scales_.TakeLargest(), ElementsAre(1, 2, 3, 4, 5, 6));
   EXPECT_THAT(scales_.TakeLargest(), ElementsAre(0, 0, 0, 0, 0, 0));
+}
+
+TEST_F(DelayedScalesTest, KnowsWhoseFactorsTheseAre) {
+  EXPECT_EQ(scales_.LayerOf(2), "up");
+  EXPECT_EQ(scales_.KindOf(2), "a gradient in eight bits");
+  EXPECT_EQ(scales_.LayerOf(3), "down");
+  EXPECT_EQ(scales_.KindOf(3), "an input in eight bits");
+  EXPECT_EQ(scales_.KindOf(4), "a weight in eight bits");
 }
 
 TEST_F(DelayedScalesTest, LeavesRoomForTwiceTheLargest) {
@@ -107,7 +117,7 @@ TEST_F(DelayedScalesTest, ZerosKeepScalesThatCanBeInverted) {
 TEST_F(DelayedScalesTest, GoesOnWhereItWas) {
   scales_.Update({1, 2, 3, 4, 5, 6});
   Note({1, 1, 1, 1, 1, 1});  // Of a step that was given up.
-  DelayedScales other(weights_, DType::kE5M2, Device::Cpu());
+  DelayedScales other(named_, DType::kE5M2, Device::Cpu());
   const std::vector<float> expected = scales_.expected();
   ASSERT_TRUE(other.Restore(expected).ok());
   ASSERT_TRUE(scales_.Restore(expected).ok());

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -40,6 +41,12 @@ int CountLines(const std::vector<std::string>& lines, absl::string_view word) {
   int count = 0;
   for (const std::string& line : lines) count += absl::StrContains(line, word);
   return count;
+}
+
+std::vector<std::string> With(std::vector<std::string> overrides,
+                              const std::pair<const char*, const char*>& more) {
+  overrides.push_back(absl::StrCat(more.first, more.second));
+  return overrides;
 }
 
 class TrainerInterruptionsTest : public TrainingTest {
@@ -96,26 +103,31 @@ TEST_F(TrainerInterruptionsTest, StoppedAnywhereResumesToTheSameBits) {
 // Wherever somebody asks whether to stop: between any two kernels of training
 // and evaluation, tokens of a sample, files that are read.
 TEST_F(TrainerInterruptionsTest, StoppedBetweenKernelsResumesToTheSameBits) {
-  ASSERT_TRUE(Run(Config("whole", long_samples_)).ok());
-  int stopped = 0;
-  for (int64_t poll = 5;; poll += 211) {
-    SCOPED_TRACE(poll);
-    const std::string name = absl::StrCat("poll_", poll);
-    const TrainConfig config = Config(name, long_samples_);
-    RequestStopAtPoll(poll);
-    const absl::StatusOr<End> end = [&]() -> absl::StatusOr<End> {
-      NW_ASSIGN_OR_RETURN(const auto trainer,
-                          Trainer::Create(config, "none", Alone()));
-      return trainer->Run();
-    }();
-    ForgetStop();
-    ASSERT_TRUE(end.ok()) << end.status();
-    if (*end == End::kDone) break;
-    ++stopped;
-    ASSERT_TRUE(Run(config, "auto").ok());
-    ExpectSameRun("whole", name);
+  for (const auto& [dtype, stride] :
+       {std::pair{"F32", 211}, std::pair{"FP8", 701}}) {
+    const auto overrides = With(long_samples_, {"compute_dtype=", dtype});
+    const std::string whole = absl::StrCat("whole_", dtype);
+    ASSERT_TRUE(Run(Config(whole, overrides)).ok());
+    int stopped = 0;
+    for (int64_t poll = 5;; poll += stride) {
+      const std::string name = absl::StrCat(dtype, "_", poll);
+      SCOPED_TRACE(name);
+      const TrainConfig config = Config(name, overrides);
+      RequestStopAtPoll(poll);
+      const absl::StatusOr<End> end = [&]() -> absl::StatusOr<End> {
+        NW_ASSIGN_OR_RETURN(const auto trainer,
+                            Trainer::Create(config, "none", Alone()));
+        return trainer->Run();
+      }();
+      ForgetStop();
+      ASSERT_TRUE(end.ok()) << end.status();
+      if (*end == End::kDone) break;
+      ++stopped;
+      ASSERT_TRUE(Run(config, "auto").ok());
+      ExpectSameRun(whole, name);
+    }
+    EXPECT_GT(stopped * stride, 6000);
   }
-  EXPECT_GT(stopped, 30);
 }
 
 TEST_F(TrainerInterruptionsTest, RanksStopTogether) {
@@ -139,19 +151,24 @@ TEST_F(TrainerInterruptionsTest, RanksStopTogether) {
 
 // Each at a place of its own: what one has not computed, none may use.
 TEST_F(TrainerInterruptionsTest, RanksStoppedBetweenKernelsStopTogether) {
-  ASSERT_TRUE(Run(Config("whole", long_samples_)).ok());
-  for (const char* sharding : {"NONE", "GRADIENTS", "PARAMETERS"}) {
+  for (const char* dtype : {"F32", "FP8"}) {
+    const auto overrides = With(long_samples_, {"compute_dtype=", dtype});
+    ASSERT_TRUE(Run(Config(dtype, overrides)).ok());
+  }
+  for (const auto& [sharding, dtype] :
+       {std::pair{"NONE", "F32"}, std::pair{"GRADIENTS", "F32"},
+        std::pair{"PARAMETERS", "F32"}, std::pair{"GRADIENTS", "FP8"}}) {
     for (const int64_t poll : {150, 1501, 3002, 5003, 7000, 8192}) {
-      SCOPED_TRACE(absl::StrCat(sharding, " ", poll));
-      const std::string name = absl::StrCat(sharding, "_", poll);
-      std::vector<std::string> overrides = long_samples_;
-      overrides.push_back(absl::StrCat("distributed.sharding=", sharding));
-      const TrainConfig config = Config(name, overrides);
+      const std::string name = absl::StrCat(sharding, "_", dtype, "_", poll);
+      SCOPED_TRACE(name);
+      const TrainConfig config =
+          Config(name, With(With(long_samples_, {"compute_dtype=", dtype}),
+                            {"distributed.sharding=", sharding}));
       RequestStopAtPoll(poll);
       RunInWorld(2, config, "none", End::kStopped);
       ForgetStop();
       RunInWorld(2, config, "auto");
-      ExpectSameRun("whole", name);
+      ExpectSameRun(dtype, name);
     }
   }
 }
@@ -370,6 +387,24 @@ TEST_F(TrainerInterruptionsTest, GoesBackBeforeASpikeAndOnBehindIt) {
     ASSERT_TRUE(Run(Config(name, kSpiky), "auto").ok());
     ExpectSameRun("whole", name);
   }
+}
+
+TEST_F(TrainerInterruptionsTest, GoesBackInEightBits) {
+  const auto overrides = With(kSpiky, {"compute_dtype=", "FP8"});
+  ASSERT_TRUE(Run(Config("whole", overrides)).ok());
+  const std::vector<std::string> metrics = Metrics("whole");
+  EXPECT_GT(CountLines(metrics, "rolled_back_from"), 0);
+  for (const int line : {4, static_cast<int>(metrics.size()) - 3}) {
+    const std::string name = absl::StrCat("stopped_", line);
+    StopAtLine(line);
+    ASSERT_TRUE(Run(Config(name, overrides), "none", End::kStopped).ok());
+    SetFaultHook(nullptr);
+    ForgetStop();
+    ASSERT_TRUE(Run(Config(name, overrides), "auto").ok());
+    ExpectSameRun("whole", name);
+  }
+  RunInWorld(2, Config("ranks", overrides));
+  ExpectSameRun("whole", "ranks");
 }
 
 TEST_F(TrainerInterruptionsTest, StopsAfterTooManyRollbacks) {

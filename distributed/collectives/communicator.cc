@@ -38,6 +38,7 @@ Tensor ViewOf(const Tensor& data, const Piece& piece) {
 struct Work::State {
   absl::Notification done;
   absl::Status status;  // Before done: not to be read.
+  std::shared_ptr<std::atomic<int64_t>> waited_ns;  // Null where all is done.
 };
 
 Work::Work() : state_(std::make_shared<State>()) {}
@@ -48,7 +49,11 @@ Work::Work(absl::Status status) : Work() {
 }
 
 absl::Status Work::Wait() const {
-  state_->done.WaitForNotification();
+  if (state_->waited_ns != nullptr) {
+    const absl::Time start = absl::Now();
+    state_->done.WaitForNotification();
+    *state_->waited_ns += absl::ToInt64Nanoseconds(absl::Now() - start);
+  }
   return state_->status;
 }
 
@@ -113,6 +118,7 @@ void Communicator::Finish() {
 Work Communicator::Start(const char* name, std::function<absl::Status()> run) {
   if (queue_ == nullptr) return Work(absl::OkStatus());
   Work work;
+  work.state_->waited_ns = waited_ns_;
   queue_->Push([this, name, run = std::move(run), state = work.state_,
                 now = Now()]() mutable {
     absl::Status& broken = queue_->broken;

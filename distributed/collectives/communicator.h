@@ -35,7 +35,8 @@ class Work {
   // One that is over.
   explicit Work(absl::Status status);
 
-  // Until it is over. Error: what went wrong, with the operation's name.
+  // Until it is over; the communicator counts the time. Error: what went wrong,
+  // with the operation's name.
   absl::Status Wait() const;
 
  private:
@@ -87,6 +88,10 @@ class Communicator {
   int64_t bytes_sent() const;
   // Time in which collectives were under way.
   absl::Duration busy() const { return absl::Nanoseconds(busy_ns_.load()); }
+  // Time for which they were waited for.
+  absl::Duration waited() const {
+    return absl::Nanoseconds(waited_ns_->load());
+  }
 
  protected:
   Communicator(int rank, int world_size);
@@ -129,6 +134,9 @@ class Communicator {
   const int world_size_;
   std::atomic<int64_t> bytes_sent_ = 0;
   std::atomic<int64_t> busy_ns_ = 0;
+  // Shared with what may be waited for when this is gone.
+  std::shared_ptr<std::atomic<int64_t>> waited_ns_ =
+      std::make_shared<std::atomic<int64_t>>(0);
   std::unique_ptr<Communicator> replicas_;
   std::unique_ptr<Queue> queue_;  // None for one rank.
 };

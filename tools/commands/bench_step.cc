@@ -23,6 +23,7 @@
 #include "configs/model_config.h"
 #include "distributed/learner.h"
 #include "distributed/matmul_peak.h"
+#include "distributed/train_memory.h"
 #include "layers/model_cost.h"
 #include "tools/commands/bandwidth.h"
 #include "tools/commands/bench_gemm.h"
@@ -105,6 +106,12 @@ absl::Duration Busy(const RankGroups& groups) {
                                    : groups.shards->busy());
 }
 
+absl::Duration Waited(const RankGroups& groups) {
+  return groups.all->waited() + (groups.shards == groups.all
+                                     ? absl::ZeroDuration()
+                                     : groups.shards->waited());
+}
+
 absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
                                   const RankGroups& groups, Learner* learner) {
   const Device device = learner->parameters().values().device();
@@ -125,7 +132,7 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   const int64_t calls_before = allocator.stats().system_calls;
   const int64_t sent_before = BytesSent(groups);
   const absl::Duration busy_before = Busy(groups);
-  const absl::Duration waited_before = learner->waited();
+  const absl::Duration waited_before = Waited(groups);
   const bool traced_apart = device != Device::Cpu();
   if (traced_apart) {
     NW_RETURN_IF_ERROR(run(options.steps, &measured.seconds));
@@ -147,7 +154,7 @@ absl::StatusOr<Measured> RunSteps(const StepBenchOptions& options,
   measured.exchange_seconds =
       absl::ToDoubleSeconds(Busy(groups) - busy_before) / steps;
   measured.waited_seconds =
-      absl::ToDoubleSeconds(learner->waited() - waited_before) / steps;
+      absl::ToDoubleSeconds(Waited(groups) - waited_before) / steps;
   return measured;
 }
 
@@ -316,8 +323,7 @@ absl::StatusOr<BenchReport> BenchStep(const TrainConfig& config,
   const double flops =
       tokens * layers::TrainFlopsPerToken(
                    model, SequenceLength(config.batch(), config.model()));
-  const layers::TrainMemory memory =
-      Learner::EstimateMemory(config, model, ranks);
+  const layers::TrainMemory memory = EstimateRankMemory(config, model, ranks);
   const int64_t predicted = memory.total() - memory.checkpoint;
 
   BenchReport report;

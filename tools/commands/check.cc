@@ -19,8 +19,8 @@
 #include "data/tokenizer.h"
 #include "distributed/compute_dtype.h"
 #include "distributed/device.h"
-#include "distributed/learner.h"
 #include "distributed/matmul_peak.h"
+#include "distributed/train_memory.h"
 #include "layers/model_cost.h"
 #include "tools/commands/config_options.h"
 #include "tools/commands/example.h"
@@ -56,8 +56,7 @@ void PrintParameters(const layers::ParameterCount& count) {
 
 void PrintMemory(const TrainConfig& config, const ModelConfig& model,
                  int ranks) {
-  const layers::TrainMemory memory =
-      Learner::EstimateMemory(config, model, ranks);
+  const layers::TrainMemory memory = EstimateRankMemory(config, model, ranks);
   const std::string of_each = absl::StrCat(" of each of ", ranks, " ranks");
   std::printf("Memory%s\n", ranks > 1 ? of_each.c_str() : "");
   Row("weights", Scaled(memory.weights, "B"));
@@ -73,7 +72,7 @@ void PrintMemory(const TrainConfig& config, const ModelConfig& model,
   }
   Row("total", Scaled(memory.total(), "B"));
   const layers::TrainMemory whole =
-      Learner::EstimateMemory(config, model, /*world_size=*/1);
+      EstimateRankMemory(config, model, /*world_size=*/1);
   Row("checkpoint on disk",
       Scaled(4.0 * layers::CountParameters(model).total() + whole.moments,
              "B"));
