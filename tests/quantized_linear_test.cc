@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "autograd/engine.h"
@@ -303,6 +304,52 @@ TEST(QuantizedFeedForwardTest, IsItsLayersOneAfterTheOther) {
     ASSERT_EQ(got.gradients.size(), wanted.gradients.size());
     for (size_t i = 0; i < wanted.gradients.size(); ++i) {
       EXPECT_THAT(got.gradients[i], HasBitsOf(wanted.gradients[i])) << i;
+    }
+  }
+}
+
+// In eight bits, by ScaleFor(5).
+Float8Matrix Rounded(const Tensor& x) {
+  Float8Matrix m{Empty(x.shape(), DType::kE4M3),
+                 Empty({x.dim(1), x.dim(0)}, DType::kE4M3), ScaleFor(5).scale};
+  Tensor none;
+  kernels::quantize(x, m.scale, &m.values, &m.transposed, &none, &none);
+  return m;
+}
+
+// Also with gradients that add to those of a pass before, and with a matrix in
+// the place of a weight.
+TEST(QuantizedFeedForwardTest, IsItsLayersWithoutWhatIsOptional) {
+  for (const auto& [biases, residual] :
+       {std::pair{false, false}, std::pair{true, false},
+        std::pair{false, true}}) {
+    const Float8Matrix other = Rounded(RandomNormal({32, 16}, 7, DType::kF32));
+    std::vector<Tensor> gradients[2];
+    for (const bool fused : {false, true}) {
+      const std::vector<Tensor> values = FeedForwardInputs(DType::kF32);
+      const auto leaf = [&](int i, bool wanted) {
+        return wanted ? Variable(values[i], true) : Variable();
+      };
+      const Variable x = leaf(0, true), up = leaf(1, true),
+                     up_bias = leaf(2, biases), down = leaf(3, true),
+                     down_bias = leaf(4, biases), added = leaf(5, residual);
+      for (const Float8Matrix& rounded : {Float8Matrix(), other}) {
+        LinearScales of_up = {
+            .x = ScaleFor(4), .weight = ScaleFor(5), .gradient = ScaleFor(100)};
+        of_up.rounded_weight = rounded;
+        Backward(fused ? QuantizedGeluTanhFeedForward(
+                             x, up, up_bias, down, down_bias, added, of_up, {})
+                       : QuantizedLinear(GeluTanh(QuantizedLinear(
+                                             x, up, up_bias, {}, of_up)),
+                                         down, down_bias, added));
+      }
+      for (const Variable& v : {x, up, up_bias, down, down_bias, added}) {
+        if (v.defined()) gradients[fused].push_back(v.gradient());
+      }
+    }
+    ASSERT_EQ(gradients[0].size(), gradients[1].size());
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      EXPECT_THAT(gradients[1][i], HasBitsOf(gradients[0][i])) << i;
     }
   }
 }

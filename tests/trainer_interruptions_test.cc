@@ -158,7 +158,7 @@ TEST_F(TrainerInterruptionsTest, RanksStoppedBetweenKernelsStopTogether) {
   for (const auto& [sharding, dtype] :
        {std::pair{"NONE", "F32"}, std::pair{"GRADIENTS", "F32"},
         std::pair{"PARAMETERS", "F32"}, std::pair{"GRADIENTS", "FP8"}}) {
-    for (const int64_t poll : {150, 1501, 3002, 5003, 7000, 8192}) {
+    for (const int64_t poll : {150, 1501, 5003, 8192}) {
       const std::string name = absl::StrCat(sharding, "_", dtype, "_", poll);
       SCOPED_TRACE(name);
       const TrainConfig config =

@@ -6,10 +6,10 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "autograd/base/directory.h"
 #include "autograd/base/file.h"
 #include "autograd/base/parallel.h"
@@ -103,34 +103,41 @@ TEST_F(TrainerTest, MuonKeepsTheContract) {
   }
 }
 
-TEST_F(TrainerTest, MixedPrecisionKeepsTheContract) {
-  ASSERT_TRUE(Run(Config("other")).ok());
-  std::string other = "other";  // Of another precision.
-  for (std::vector<std::string> bf16 : std::vector<std::vector<std::string>>{
-           {"compute_dtype=BF16"},
-           {"compute_dtype=BF16", "model.residual_in_bf16=true"},
-           {"compute_dtype=BF16", "optimizer.stochastic_rounding=true"},
-           {"compute_dtype=FP8"},
-           {"compute_dtype=FP8_HYBRID", "model.activation=GELU_TANH"}}) {
-    const std::string kind = absl::StrJoin(bf16, "_");
-    const std::string whole = absl::StrCat("whole_", kind);
-    const std::string resumed = absl::StrCat("resumed_", kind);
-    const std::string recomputed = absl::StrCat("recomputed_", kind);
-    SetNumThreads(1);
-    ASSERT_TRUE(Run(Config(whole, bf16)).ok());
-    SetNumThreads(2);
-    KillAfter(6, whole, resumed);
-    ASSERT_TRUE(Run(Config(resumed, bf16), "auto").ok());
-    ExpectSameRun(whole, resumed);
-    EXPECT_FALSE(CheckpointFile(whole, kSteps, "model.safetensors") ==
-                 CheckpointFile(other, kSteps, "model.safetensors"));
-    bf16.push_back("model.recompute=BLOCK");
-    ASSERT_TRUE(Run(Config(recomputed, bf16)).ok());
-    EXPECT_TRUE(CheckpointFile(whole, kSteps, "model.safetensors") ==
-                CheckpointFile(recomputed, kSteps, "model.safetensors"));
-    other = whole;
-  }
+using Overrides = std::vector<std::string>;
+using Precision = std::pair<const char*, Overrides>;
+
+class PrecisionTest : public TrainingTest,
+                      public ::testing::WithParamInterface<Precision> {};
+
+TEST_P(PrecisionTest, KeepsTheContract) {
+  Overrides overrides = GetParam().second;
+  ASSERT_TRUE(Run(Config("f32")).ok());
+  SetNumThreads(1);
+  ASSERT_TRUE(Run(Config("whole", overrides)).ok());
+  SetNumThreads(2);
+  KillAfter(6, "whole", "resumed");
+  ASSERT_TRUE(Run(Config("resumed", overrides), "auto").ok());
+  ExpectSameRun("whole", "resumed");
+  EXPECT_FALSE(CheckpointFile("whole", kSteps, "model.safetensors") ==
+               CheckpointFile("f32", kSteps, "model.safetensors"));
+  overrides.push_back("model.recompute=BLOCK");
+  ASSERT_TRUE(Run(Config("recomputed", overrides)).ok());
+  EXPECT_TRUE(CheckpointFile("whole", kSteps, "model.safetensors") ==
+              CheckpointFile("recomputed", kSteps, "model.safetensors"));
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, PrecisionTest,
+    ::testing::Values(
+        Precision{"Bf16", {"compute_dtype=BF16"}},
+        Precision{"Bf16Stream",
+                  {"compute_dtype=BF16", "model.residual_in_bf16=true"}},
+        Precision{"Stochastic",
+                  {"compute_dtype=BF16", "optimizer.stochastic_rounding=true"}},
+        Precision{"Fp8", {"compute_dtype=FP8"}},
+        Precision{"Fp8Hybrid",
+                  {"compute_dtype=FP8_HYBRID", "model.activation=GELU_TANH"}}),
+    [](const auto& info) { return info.param.first; });
 
 TEST_F(TrainerTest, ResumesFromAnotherRun) {
   ASSERT_TRUE(Run(Config("whole")).ok());

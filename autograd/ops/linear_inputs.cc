@@ -47,4 +47,11 @@ std::vector<Variable> LinearInputs::All() const {
   return all;
 }
 
+std::vector<Variable> LinearInputs::AllWith(const LinearInputs& then) const {
+  std::vector<Variable> all = All();
+  const std::vector<Variable> more = then.All();
+  all.insert(all.end(), more.begin() + 1, more.end());
+  return all;
+}
+
 }  // namespace nextword

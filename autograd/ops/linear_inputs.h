@@ -39,6 +39,10 @@ class LinearInputs {
   // Those that are defined, in the order above.
   std::vector<Variable> All() const;
 
+  // Those of an op that is this layer and then another, whose x is made on the
+  // way: All() and what `then` has besides.
+  std::vector<Variable> AllWith(const LinearInputs& then) const;
+
  private:
   Variable x_, weight_, bias_, residual_;
 };

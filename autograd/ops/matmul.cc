@@ -15,12 +15,12 @@ Tensor Product(const Tensor& a, bool ta, const Tensor& b, bool tb,
   return y;
 }
 
-// op(a) op(b) as the gradient of an input of `shape`.
+// op(a) op(b) as the gradient of an input, whose elements are seen as `shape`.
 Tensor GradientProduct(const GradientUse& use, const Tensor& a, bool ta,
                        const Tensor& b, bool tb, const Shape& shape) {
   if (!use.wanted) return Tensor();
   if (!use.sum.defined()) return Product(a, ta, b, tb, shape);
-  Tensor sum = use.sum;
+  Tensor sum = use.sum.Reshape(shape);
   kernels::matmul(a, ta, b, tb, true, &sum);
   return Tensor();
 }
@@ -121,34 +121,29 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
   const LinearInputs in_down(Variable(post.Reshape(in.shape())), down,
                              down_bias, residual);
   Tensor y = in_down.EmptyRows();
-  std::vector<Variable> inputs = in.All();
-  const size_t down_at = inputs.size();
-  // But for the first, post, which is made here.
-  const std::vector<Variable> more = in_down.All();
-  inputs.insert(inputs.end(), more.begin() + 1, more.end());
-  const Variable result =
-      Record("gelu_tanh_feed_forward", y.Reshape(in_down.shape()), inputs,
-             [rows = in.x(), pre, post, shape = in.x_shape(), up = in.weight(),
-              down = in_down.weight(), up_bias = in.bias_dtype(),
-              down_bias = in_down.bias_dtype(), down_at,
-              has_residual = in_down.has_residual()](const Tensor& dy,
-                                                     const Vjp::Uses& uses) {
-               const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
-               Tensor dpre = EmptyLike(pre);
-               kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
-               Gradients of_down;
-               AppendParameterGradients(dy_rows, post, down.shape(), down_bias,
-                                        &uses[down_at], &of_down);
-               Tensor dx = GradientProduct(uses[0], dpre, false, up, false,
-                                           rows.shape());
-               if (dx.defined()) dx = dx.Reshape(shape);
-               Gradients gradients = {dx};
-               AppendParameterGradients(dpre, rows, up.shape(), up_bias,
-                                        &uses[1], &gradients);
-               for (Tensor& gradient : of_down) gradients.push_back(gradient);
-               if (has_residual) gradients.push_back(dy);
-               return gradients;
-             });
+  const Variable result = Record(
+      "gelu_tanh_feed_forward", y.Reshape(in_down.shape()), in.AllWith(in_down),
+      [rows = in.x(), pre, post, shape = in.x_shape(), up = in.weight(),
+       down = in_down.weight(), up_bias = in.bias_dtype(),
+       down_bias = in_down.bias_dtype(), down_at = in.All().size(),
+       has_residual = in_down.has_residual()](const Tensor& dy,
+                                              const Vjp::Uses& uses) {
+        const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+        Tensor dpre = EmptyLike(pre);
+        kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
+        Gradients of_down;
+        AppendParameterGradients(dy_rows, post, down.shape(), down_bias,
+                                 &uses[down_at], &of_down);
+        Tensor dx =
+            GradientProduct(uses[0], dpre, false, up, false, rows.shape());
+        if (dx.defined()) dx = dx.Reshape(shape);
+        Gradients gradients = {dx};
+        AppendParameterGradients(dpre, rows, up.shape(), up_bias, &uses[1],
+                                 &gradients);
+        for (Tensor& gradient : of_down) gradients.push_back(gradient);
+        if (has_residual) gradients.push_back(dy);
+        return gradients;
+      });
   ComputeWhenRead(result, [in_down, y]() mutable {
     kernels::linear(in_down.x(), in_down.weight(), in_down.bias(),
                     in_down.residual(), &y);

@@ -2,16 +2,17 @@
 
 #include <optional>
 
+#include "autograd/base/check.h"
 #include "autograd/kernels/kernels.h"
 #include "autograd/ops/linear_inputs.h"
 
 namespace nextword {
 namespace {
 
-// Without values and scale yet; `transpose` for a product of the backward pass.
-Float8Matrix RoomFor(const Tensor& x, DType dtype, bool transpose) {
-  Float8Matrix m;
-  m.values = Empty(x.shape(), dtype, x.device());
+// Without values yet; `transpose` for a product of the backward pass.
+Float8Matrix RoomFor(const Tensor& x, DType dtype, const Tensor& scale,
+                     bool transpose) {
+  Float8Matrix m{Empty(x.shape(), dtype, x.device()), Tensor(), scale};
   if (transpose) m.transposed = Empty({x.dim(1), x.dim(0)}, dtype, x.device());
   return m;
 }
@@ -19,13 +20,12 @@ Float8Matrix RoomFor(const Tensor& x, DType dtype, bool transpose) {
 // Also assigns the sum of x's rows to `sum`, if that is defined.
 Float8Matrix Round(const Tensor& x, DType dtype, const FactorScale& by,
                    bool transpose, Tensor sum = Tensor()) {
-  Float8Matrix m = RoomFor(x, dtype, transpose);
-  m.scale = by.scale;
-  if (!m.scale.defined()) {
-    m.scale = Empty({1}, DType::kF32, x.device());
-    kernels::quantization_scale(x, dtype, &m.scale);
+  Tensor scale = by.scale, largest = by.largest;
+  if (!scale.defined()) {
+    scale = Empty({1}, DType::kF32, x.device());
+    kernels::quantization_scale(x, dtype, &scale);
   }
-  Tensor largest = by.largest;
+  Float8Matrix m = RoomFor(x, dtype, scale, transpose);
   kernels::quantize(x, m.scale, &m.values, &m.transposed, &largest, &sum);
   return m;
 }
@@ -37,8 +37,7 @@ Float8Matrix RoundGeluTanh(const Tensor& pre, const FactorScale& by,
     kernels::gelu_tanh(pre, &post);
     return Round(post, DType::kE4M3, by, transpose);
   }
-  Float8Matrix m = RoomFor(pre, DType::kE4M3, transpose);
-  m.scale = by.scale;
+  Float8Matrix m = RoomFor(pre, DType::kE4M3, by.scale, transpose);
   Tensor largest = by.largest;
   kernels::quantize_gelu_tanh(pre, m.scale, &m.values, &m.transposed, &largest);
   return m;
@@ -51,8 +50,7 @@ Float8Matrix RoundGeluTanhGrad(const Tensor& pre, const Tensor& dpost,
     kernels::gelu_tanh_grad(pre, dpost, &dpre);
     return Round(dpre, dtype, by, true, sum);
   }
-  Float8Matrix m = RoomFor(pre, dtype, true);
-  m.scale = by.scale;
+  Float8Matrix m = RoomFor(pre, dtype, by.scale, true);
   Tensor largest = by.largest;
   kernels::quantize_gelu_tanh_grad(pre, dpost, m.scale, &m.values,
                                    &m.transposed, &largest, &sum);
@@ -60,7 +58,13 @@ Float8Matrix RoundGeluTanhGrad(const Tensor& pre, const Tensor& dpost,
 }
 
 Float8Matrix RoundWeight(const LinearInputs& in, const LinearScales& scales) {
-  if (scales.rounded_weight.defined()) return scales.rounded_weight;
+  const Float8Matrix& rounded = scales.rounded_weight;
+  if (rounded.defined()) {
+    NW_CHECK(rounded.values.shape() == in.weight_shape() &&
+             rounded.transposed.defined() && rounded.scale.defined())
+        << "weight " << in.weight() << " rounded as " << rounded.values;
+    return rounded;
+  }
   return Round(in.weight(), DType::kE4M3, scales.weight, GradEnabled());
 }
 
@@ -80,13 +84,13 @@ void Multiply(const Float8Matrix& a, const Float8Matrix& b, const Tensor& bias,
 Tensor GradientOf(const GradientUse& use, const Float8Matrix& a,
                   const Float8Matrix& b, const Shape& shape, DType dtype) {
   if (!use.wanted) return Tensor();
-  Tensor sum = use.sum;
-  if (sum.defined()) {
+  const Shape rows = {shape.NumelBefore(-1), shape[-1]};
+  if (use.sum.defined()) {
+    Tensor sum = use.sum.Reshape(rows);
     Multiply(a, b, Tensor(), sum, &sum);
     return Tensor();
   }
-  Tensor gradient =
-      Empty({shape.NumelBefore(-1), shape[-1]}, dtype, a.values.device());
+  Tensor gradient = Empty(rows, dtype, a.values.device());
   Multiply(a, b, Tensor(), Tensor(), &gradient);
   return gradient.Reshape(shape);
 }
@@ -97,7 +101,8 @@ struct Kept {
        const Float8Matrix& weight, const LinearScales& scales)
       : x(Transposed(rows)),
         w(Transposed(weight)),
-        scales(scales),
+        gradient(scales.gradient),
+        gradient_dtype(scales.gradient_dtype),
         w_shape(in.weight_shape()),
         bias(in.bias_dtype()) {}
 
@@ -116,7 +121,8 @@ struct Kept {
   }
 
   Float8Matrix x, w;
-  LinearScales scales;
+  FactorScale gradient;
+  DType gradient_dtype;
   Shape w_shape;
   std::optional<DType> bias;
 };
@@ -137,8 +143,8 @@ Variable QuantizedLinear(const Variable& x, const Variable& weight,
        dtype = x.dtype(), has_residual = in.has_residual()](
           const Tensor& dy, const Vjp::Uses& uses) {
         const Tensor db = kept.EmptyBiasGradient(dy.device());
-        const Float8Matrix d = Round(AsRows(dy), kept.scales.gradient_dtype,
-                                     kept.scales.gradient, true, db);
+        const Float8Matrix d =
+            Round(AsRows(dy), kept.gradient_dtype, kept.gradient, true, db);
         Gradients gradients = {GradientOf(uses[0], d, kept.w, x_shape, dtype)};
         kept.AppendGradients(uses[1], d, db, dtype, &gradients);
         if (has_residual) gradients.push_back(dy);
@@ -166,31 +172,25 @@ Variable QuantizedGeluTanhFeedForward(
   const Float8Matrix post = RoundGeluTanh(pre, down_scales.x, backward);
   const Float8Matrix w_down = RoundWeight(in_down, down_scales);
   Tensor y = in_down.EmptyRows();
-  std::vector<Variable> inputs = in.All();
-  const size_t down_at = inputs.size();
-  // But for the first, which is made here.
-  const std::vector<Variable> more = in_down.All();
-  inputs.insert(inputs.end(), more.begin() + 1, more.end());
   const Variable result = Record(
-      "quantized_gelu_tanh_feed_forward", y.Reshape(in_down.shape()), inputs,
+      "quantized_gelu_tanh_feed_forward", y.Reshape(in_down.shape()),
+      in.AllWith(in_down),
       [kept_up = Kept(in, rows, w_up, up_scales),
        kept_down = Kept(in_down, post, w_down, down_scales), pre,
-       x_shape = in.x_shape(), dtype = x.dtype(), down_at,
+       x_shape = in.x_shape(), dtype = x.dtype(), down_at = in.All().size(),
        has_residual = in_down.has_residual()](const Tensor& dy,
                                               const Vjp::Uses& uses) {
         const Tensor db_down = kept_down.EmptyBiasGradient(dy.device());
-        const Float8Matrix d_down =
-            Round(AsRows(dy), kept_down.scales.gradient_dtype,
-                  kept_down.scales.gradient, true, db_down);
+        const Float8Matrix d_down = Round(AsRows(dy), kept_down.gradient_dtype,
+                                          kept_down.gradient, true, db_down);
         const Tensor dpost =
             GradientOf(GradientUse(), d_down, kept_down.w, pre.shape(), dtype);
         Gradients of_down;
         kept_down.AppendGradients(uses[down_at], d_down, db_down, dtype,
                                   &of_down);
         const Tensor db_up = kept_up.EmptyBiasGradient(dy.device());
-        const Float8Matrix d_up =
-            RoundGeluTanhGrad(pre, dpost, kept_up.scales.gradient_dtype,
-                              kept_up.scales.gradient, db_up);
+        const Float8Matrix d_up = RoundGeluTanhGrad(
+            pre, dpost, kept_up.gradient_dtype, kept_up.gradient, db_up);
         Gradients gradients = {
             GradientOf(uses[0], d_up, kept_up.w, x_shape, dtype)};
         kept_up.AppendGradients(uses[1], d_up, db_up, dtype, &gradients);

@@ -28,7 +28,8 @@ struct Float8Matrix {
 struct LinearScales {
   FactorScale x, weight, gradient;
   DType gradient_dtype = DType::kE4M3;  // Or e5m2.
-  // The weight, if it was rounded before.
+  // The weight, with its transpose, if it was rounded before. It is not read
+  // then.
   Float8Matrix rounded_weight = {};
 };
 

@@ -31,6 +31,8 @@ void Matmul(In a, bool ta, In b, bool tb, bool add, Out y) {
   int64_t m = y->dim(-2);
   const int64_t n = y->dim(-1);
   const int64_t k = a.dim(ta ? -2 : -1);
+  NW_CHECK_EQ(y->numel(), batch * a.dim(ta ? -1 : -2) * n)
+      << "matmul of " << a << " and " << b << " into " << *y;
   const bool shared_b = b.shape().rank() == 2;
   if (shared_b && !ta) {
     m *= batch;

@@ -18,7 +18,9 @@ constexpr int kPack = 4;
 constexpr int kPacks = kSquare / kPack;
 static_assert(kPacks * kPacks == kThreads);
 
-int64_t Squares(int64_t size) { return (size + kSquare - 1) / kSquare; }
+NW_HOST_DEVICE int64_t Squares(int64_t size) {
+  return (size + kSquare - 1) / kSquare;
+}
 
 // What is rounded: kSize elements from number `at` on.
 template <typename T>
@@ -134,9 +136,10 @@ NW_DEVICE void StoreColumnSums(Floats<kPack> mine, int64_t left, float* to) {
 
 struct Results {
   const float* scale;
+  uint8_t* y;
   // Optional: the transpose; the bits of the largest magnitude; sums of the
   // columns of each row of squares [squares, columns].
-  uint8_t *y, *yt;
+  uint8_t* yt;
   uint32_t* largest;
   float* sums;
 };
@@ -148,8 +151,8 @@ __global__ void QuantizeKernel(Matrix m, Source source, U /*to*/,
   __shared__ Pack<uint8_t, kPack> turned[kSquare][kPacks + 1];
   const float inverse = 1 / *results.scale;
   const int across = threadIdx.x % kPacks, down = threadIdx.x / kPacks;
-  const int64_t squares_across = (m.columns + kSquare - 1) / kSquare;
-  const int64_t squares = (m.rows + kSquare - 1) / kSquare * squares_across;
+  const int64_t squares_across = Squares(m.columns);
+  const int64_t squares = Squares(m.rows) * squares_across;
   uint32_t largest = 0;
   ForEachRow(squares, [&](int64_t square) {
     // Of 2^44 elements, numbers of squares have 32 bits, whose division is a
