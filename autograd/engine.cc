@@ -89,15 +89,51 @@ Tensor CallHooks(const Node& node, Tensor gradient) {
   return gradient;
 }
 
-void FinishLeaf(Node* leaf, const Tensor& gradient) {
+void CallAccumulatedHooks(const Node& leaf) {
+  for (const auto& hook : leaf.accumulated_hooks) hook();
+}
+
+// Leaves so small that to add to them takes a GPU no longer than to begin:
+// their gradients wait, to be added all at once.
+class SmallLeaves {
+ public:
+  // Whether this is one.
+  bool Take(const NodePtr& leaf, const Tensor& gradient) {
+    constexpr int64_t kSmall = 1 << 16;  // Elements.
+    const DType dtype = leaf->gradient.dtype();
+    if (gradient.numel() > kSmall || gradient.dtype() != dtype ||
+        dtype == DType::kBF16) {
+      return false;
+    }
+    leaves_.push_back(leaf);
+    gradients_.push_back(gradient);
+    sums_.push_back(leaf->gradient);
+    return true;
+  }
+
+  void Finish() {
+    if (leaves_.empty()) return;
+    kernels::accumulate_each(gradients_, sums_);
+    for (const NodePtr& leaf : leaves_) CallAccumulatedHooks(*leaf);
+  }
+
+ private:
+  std::vector<NodePtr> leaves_;
+  std::vector<Tensor> gradients_, sums_;
+};
+
+void FinishLeaf(const NodePtr& leaf, const Tensor& gradient,
+                SmallLeaves* small) {
   if (gradient.defined()) {
-    if (leaf->gradient.defined()) {
-      kernels::accumulate(gradient, &leaf->gradient);
-    } else {
+    if (!leaf->gradient.defined()) {
       leaf->gradient = Clone(gradient);
+    } else if (small->Take(leaf, gradient)) {
+      return;
+    } else {
+      kernels::accumulate(gradient, &leaf->gradient);
     }
   }
-  for (const auto& hook : leaf->accumulated_hooks) hook();
+  CallAccumulatedHooks(*leaf);
 }
 
 // What the engine does with the gradient of an op's input. A leaf's own sum is
@@ -167,6 +203,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
   std::priority_queue<NodePtr, std::vector<NodePtr>, decltype(&RunsAfter)>
       ready(&RunsAfter);
   ready.push(root.node());
+  SmallLeaves small;
   while (!ready.empty()) {
     const NodePtr node = ready.top();
     ready.pop();
@@ -178,7 +215,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
     }
     dy = CallHooks(*node, std::move(dy));
     if (node->is_leaf) {
-      FinishLeaf(node.get(), dy);
+      FinishLeaf(node, dy, &small);
       continue;
     }
     Gradients gradients = RunVjp(node.get(), std::move(dy), *stops, pending);
@@ -192,6 +229,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
       if (--entry.consumers == 0) ready.push(inputs[i]);
     }
   }
+  small.Finish();
 }
 
 }  // namespace

@@ -12,9 +12,10 @@ namespace nextword {
 // sum(root * gradient); `gradient` has root's shape, and undefined means ones.
 //
 // Nodes run in reverse order of creation as soon as all their consumers have,
-// leaves first, so a leaf is complete at the earliest moment and the order of
-// additions is fixed. What a node saved is freed right after it ran: a graph
-// serves one Backward, a second one is a CHECK failure.
+// leaves first, so a leaf is complete at the earliest moment, but for small
+// ones, which are at the end; the order of additions is fixed. What a node
+// saved is freed right after it ran: a graph serves one Backward, a second one
+// is a CHECK failure.
 void Backward(const Variable& root, Tensor gradient = Tensor());
 
 // The derivatives of sum(root * gradient) by `inputs`, which are distinct.

@@ -167,6 +167,21 @@ TEST_F(CudaKernelTest, Accumulates) {
   }
 }
 
+TEST_F(CudaKernelTest, AccumulatesManyTensors) {
+  std::vector<Tensor> x, y, x_on_gpu, y_on_gpu;
+  for (int64_t i = 0; i < 300; ++i) {  // More than a launch takes.
+    x.push_back(RandomNormal({i * i % 777}, 2 * i, DType::kF32));
+    y.push_back(RandomNormal({i * i % 777}, 2 * i + 1, DType::kF32));
+    x_on_gpu.push_back(Copy(x.back()));
+    y_on_gpu.push_back(Copy(y.back()));
+  }
+  kernels::accumulate_each(x, y);
+  kernels::accumulate_each(x_on_gpu, y_on_gpu);
+  for (size_t i = 0; i < y.size(); ++i) {
+    EXPECT_THAT(y_on_gpu[i], HasBitsOf(y[i])) << i;
+  }
+}
+
 TEST_F(CudaKernelTest, DrawsTheNumbersOfTheCpu) {
   for (const int64_t n : {1, 2, 3, 4, 1001}) {
     Tensor x = Empty({n}, DType::kF32), on_gpu = Copy(x);

@@ -377,6 +377,25 @@ TEST(EngineTest, ALeafWithASumGetsWhatALeafWithoutOneGets) {
   }
 }
 
+// They are added at the end, together; their hooks see all of them.
+TEST(EngineTest, SmallLeavesHaveTheirSumsAtTheEnd) {
+  const Tensor value = RandomNormal({5}, 1, DType::kF32);
+  const Variable a(value, true), b(value, true);
+  for (const Variable& leaf : {a, b}) {
+    Variable(leaf).Bind(value, Zeros({5}, DType::kF32));
+  }
+  int called = 0;
+  for (const Variable& leaf : {a, b}) {
+    leaf.AddAccumulatedHook([&] {
+      ++called;
+      EXPECT_THAT(a.gradient(), HasBitsOf(value));
+      EXPECT_THAT(b.gradient(), HasBitsOf(value));
+    });
+  }
+  Backward(Mul(a, b));
+  EXPECT_EQ(called, 2);
+}
+
 // A hook is to see the whole gradient before it is added.
 TEST(EngineTest, AHookKeepsTheSumClosed) {
   const Tensor value = RandomNormal({5, 3}, 2, DType::kF32);

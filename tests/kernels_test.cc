@@ -144,6 +144,16 @@ TEST(AccumulateTest, AddsInTheWiderDType) {
   }
 }
 
+TEST(AccumulateTest, AddsManyTensors) {
+  const std::vector<Tensor> x = {Filled({3}, 1), Filled({0}, 0),
+                                 Filled({2, 2}, 7)};
+  const std::vector<Tensor> sums = {Filled({3}, 2), Filled({0}, 0),
+                                    Filled({2, 2}, 1)};
+  kernels::accumulate_each(x, sums);
+  EXPECT_THAT(ToVector<float>(sums[0]), Each(3));
+  EXPECT_THAT(ToVector<float>(sums[2]), Each(8));
+}
+
 TEST(FillTest, IntegersToo) {
   EXPECT_THAT(ToVector<int32_t>(Filled({3}, -7, DType::kI32)), Each(-7));
 }

@@ -156,6 +156,11 @@ TEST_F(TraceTest, KernelsKnowTheirWork) {
             Pair(0, (4 + 2) * 35));
   EXPECT_EQ(work_of("accumulate", [&] { kernels::accumulate(narrow, &line); }),
             Pair(0, (2 + 4 + 4) * 35));
+  EXPECT_EQ(work_of("accumulate_each",
+                    [&] {
+                      kernels::accumulate_each({line, a}, {line, a});
+                    }),
+            Pair(0, 3 * 4 * (35 + 24)));
   // Two of 100 rows.
   Tensor rows = zeros({2, 6});
   Tensor table = zeros({100, 6});

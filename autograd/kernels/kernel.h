@@ -3,9 +3,9 @@
 // A kernel is declared once, in kernels.h; each device's library registers its
 // implementation while the program starts, so that a build without a device
 // needs no stubs. A call goes to the device of its first argument (a Tensor, a
-// pointer to one, or a struct whose `data` is one), in a trace span of the
-// kernel's name; checks that fail in it name it and its tensors; it computes
-// nothing where its thread leaves out what a stop makes useless
+// pointer to one, some of them, or a struct whose `data` is one), in a span of
+// the kernel's name; checks that fail in it name it and its tensors; it
+// computes nothing where its thread leaves out what a stop makes useless
 // (base/interruptible.h). The span knows the kernel's work: each of its tensors
 // passed over once, unless work.cc says otherwise. Immutable after start, so
 // thread-safe.
@@ -14,6 +14,7 @@
 
 #include <ostream>
 #include <type_traits>
+#include <vector>
 
 #include "autograd/base/check.h"
 #include "autograd/base/interruptible.h"
@@ -100,6 +101,11 @@ class Kernel<void(Args...)> {
   static const Tensor& FirstTensor(Tensor* first, const Rest&...) {
     return *first;
   }
+  template <typename... Rest>
+  static const Tensor& FirstTensor(const std::vector<Tensor>& first,
+                                   const Rest&...) {
+    return first.front();
+  }
   template <typename Part, typename... Rest>
   static const Tensor& FirstTensor(const Part& first, const Rest&...) {
     return first.data;
@@ -126,6 +132,8 @@ class Kernel<void(Args...)> {
       if (arg.defined()) out << " " << arg;
     } else if constexpr (std::is_same_v<Arg, Tensor*>) {
       if (arg != nullptr) Describe(*arg, out);
+    } else if constexpr (std::is_same_v<Arg, std::vector<Tensor>>) {
+      for (const Tensor& tensor : arg) Describe(tensor, out);
     } else if constexpr (requires { arg.data; }) {
       Describe(arg.data, out);
     }

@@ -30,6 +30,9 @@ NW_KERNEL(copy, In x, Out y);  // Converts; from eight bits, too.
 NW_KERNEL(round_to_bf16, In x, const Rounding& rounding, Out y);  // Of f32.
 NW_KERNEL(scale, In x, double a, Out y);                          // a x
 NW_KERNEL(accumulate, In x, Out y);  // y += x; dtypes may differ.
+// y[i] += x[i] of many small tensors, f32 (or f64), at once.
+NW_KERNEL(accumulate_each, const std::vector<Tensor>& x,
+          const std::vector<Tensor>& y);
 // y += a x; a is one element of y's dtype, x's dtype may differ.
 NW_KERNEL(accumulate_scaled, In a, In x, Out y);
 NW_KERNEL(normal, Out y, RandomKey key, double std);  // N(0, std^2)

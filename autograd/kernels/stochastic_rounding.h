@@ -20,9 +20,13 @@ NW_HOST_DEVICE BFloat16 RoundStochastically(float x, uint32_t word) {
   return BFloat16(finite ? std::bit_cast<float>(rounded) : x);
 }
 
-// Word `index` of a key's stream.
+// Word `index` of a key's stream. By choices, for a GPU has no registers that
+// an index could choose among.
 NW_HOST_DEVICE uint32_t RandomWord(const RandomKey& key, int64_t index) {
-  return RandomWords(key, static_cast<uint32_t>(index / 4)).v[index % 4];
+  const PhiloxBlock words = RandomWords(key, static_cast<uint32_t>(index / 4));
+  const uint32_t low = index % 2 == 0 ? words.v[0] : words.v[1];
+  const uint32_t high = index % 2 == 0 ? words.v[2] : words.v[3];
+  return index % 4 < 2 ? low : high;
 }
 
 }  // namespace nextword::kernels

@@ -102,6 +102,15 @@ Work EmbeddingGradWork(In ids, In dy, Out dw) {
 
 Work AccumulateWork(In x, Out y) { return {.bytes = Bytes(x) + 2 * Bytes(*y)}; }
 
+Work AccumulateEachWork(const std::vector<Tensor>& x,
+                        const std::vector<Tensor>& y) {
+  Work work;
+  for (size_t i = 0; i < x.size(); ++i) {
+    work.bytes += Bytes(x[i]) + 2 * Bytes(y[i]);
+  }
+  return work;
+}
+
 Work AccumulateScaledWork(In /*a*/, In x, Out y) {
   return {.bytes = Bytes(x) + 2 * Bytes(*y)};
 }
@@ -155,6 +164,7 @@ Work SgdWork(Out param, Out grad, Out momentum, Out copy,
     embedding.RegisterWork(EmbeddingWork) &&
     embedding_grad.RegisterWork(EmbeddingGradWork) &&
     accumulate.RegisterWork(AccumulateWork) &&
+    accumulate_each.RegisterWork(AccumulateEachWork) &&
     accumulate_scaled.RegisterWork(AccumulateScaledWork) &&
     copy_range.RegisterWork(CopyRangeWork) &&
     layer_norm_grad.RegisterWork(LayerNormGradWork) &&

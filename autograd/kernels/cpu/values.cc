@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "autograd/kernels/cpu/loops.h"
 #include "autograd/kernels/cpu/register.h"
@@ -77,6 +78,14 @@ void Accumulate(In x, Out y) {
       });
     });
   });
+}
+
+void AccumulateEach(const std::vector<Tensor>& x,
+                    const std::vector<Tensor>& y) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    Tensor sum = y[i];
+    Accumulate(x[i], &sum);
+  }
 }
 
 template <typename T, typename U>
@@ -170,6 +179,7 @@ namespace {
 NW_REGISTER_CPU(fill, Fill);
 NW_REGISTER_CPU(copy, Copy);
 NW_REGISTER_CPU(accumulate, Accumulate);
+NW_REGISTER_CPU(accumulate_each, AccumulateEach);
 NW_REGISTER_CPU(accumulate_scaled, AccumulateScaled);
 NW_REGISTER_CPU(normal, Normal);
 NW_REGISTER_CPU(dropout, Dropout);

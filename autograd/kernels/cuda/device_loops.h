@@ -14,6 +14,14 @@
 
 #define NW_DEVICE __device__ __forceinline__
 
+// Of a kernel's struct of parameters: it is indexed where it lies, and not in a
+// copy in local memory.
+#ifdef __CUDACC__
+#define NW_GRID_CONSTANT __grid_constant__
+#else
+#define NW_GRID_CONSTANT
+#endif
+
 // For mistakes that only the data show: says so and ends the kernel, after
 // which every call of the runtime fails.
 #define NW_DEVICE_CHECK(condition, message, value)                  \

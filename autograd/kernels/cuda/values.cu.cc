@@ -1,5 +1,7 @@
 // Filling, copying, converting and adding tensors; random values.
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "autograd/kernels/cuda/device_loops.h"
 #include "autograd/kernels/cuda/launch.h"
@@ -79,6 +81,43 @@ void Accumulate(In x, Out y) {
           x.data<decltype(from)>());
     });
   });
+}
+
+// Of as many as the parameters of a launch hold.
+constexpr size_t kMaxTensors = 128;
+struct Sums {
+  const float* x[kMaxTensors];
+  float* y[kMaxTensors];
+  int64_t sizes[kMaxTensors];
+};
+
+__global__ void AccumulateEachKernel(int64_t count,
+                                     const NW_GRID_CONSTANT Sums sums) {
+  for (int64_t t = blockIdx.x; t < count; t += gridDim.x) {
+    const float* const x = sums.x[t];
+    float* const y = sums.y[t];
+    ForEachInBlock(sums.sizes[t], [=](int64_t i) { y[i] += x[i]; });
+  }
+}
+
+void AccumulateEach(const std::vector<Tensor>& x,
+                    const std::vector<Tensor>& y) {
+  for (size_t first = 0; first < x.size(); first += kMaxTensors) {
+    const size_t count = std::min(kMaxTensors, x.size() - first);
+    Sums sums = {};
+    int64_t largest = 0;
+    for (size_t i = 0; i < count; ++i) {
+      sums.x[i] = x[first + i].data<float>();
+      sums.y[i] = y[first + i].data<float>();
+      sums.sizes[i] = x[first + i].numel();
+      largest = std::max(largest, sums.sizes[i]);
+    }
+    const Device device = y.front().device();
+    const auto tensors = static_cast<int64_t>(count);
+    constexpr int64_t kMaxThreads = 1024;  // One load after the other is slow.
+    Launch(device, GridForRows(tensors, largest, device, kMaxThreads),
+           AccumulateEachKernel, tensors, sums);
+  }
 }
 
 struct PlusTimes {
@@ -169,6 +208,7 @@ void Dropout(In x, double p, RandomKey key, Out y) {
     fill.Register(DeviceType::kCuda, Fill) &&
     copy.Register(DeviceType::kCuda, Copy) &&
     accumulate.Register(DeviceType::kCuda, Accumulate) &&
+    accumulate_each.Register(DeviceType::kCuda, AccumulateEach) &&
     accumulate_scaled.Register(DeviceType::kCuda, AccumulateScaled) &&
     normal.Register(DeviceType::kCuda, Normal) &&
     dropout.Register(DeviceType::kCuda, Dropout);
