@@ -28,6 +28,8 @@ class PartialGradient {
     }
   }
 
+  bool empty() const { return !sum_.defined(); }
+
   // The sum so far, to be added to by one who adds at once what Add would have
   // added; undefined where that changed what others see.
   Tensor Open(DType dtype) const {
@@ -54,6 +56,7 @@ using Stops = std::unordered_map<Node*, Stop>;
 struct Pending {
   int consumers = 0;  // That have yet to run.
   PartialGradient gradient;
+  Tensor rounded;  // The whole gradient, in bf16, if somebody made it.
 };
 using PendingByNode = std::unordered_map<Node*, Pending>;
 
@@ -139,29 +142,36 @@ void FinishLeaf(const NodePtr& leaf, const Tensor& gradient,
 // What the engine does with the gradient of an op's input. A leaf's own sum is
 // open to the op unless somebody is to see the gradient first, or the sum would
 // lose by it.
-GradientUse UseOf(Node* input, const Stops& stops,
-                  const PendingByNode& pending) {
+GradientUse UseOf(Node* input, const Stops& stops, PendingByNode* pending) {
   if (!input->requires_grad) return {.wanted = false};
+  Pending& of_input = pending->at(input);
   GradientUse use;
-  if (const auto stop = stops.find(input); stop != stops.end()) {
+  const auto stop = stops.find(input);
+  if (stop != stops.end()) {
     use = stop->second.use;
   } else if (input->is_leaf && input->gradient_hooks.empty() &&
              input->gradient.dtype() != DType::kBF16) {
     use.sum = input->gradient;
   }
-  use.partial = pending.at(input).gradient.Open(input->value.dtype());
+  use.partial = of_input.gradient.Open(input->value.dtype());
+  // Only he has all of it who gives the last part and adds it himself.
+  const bool completes = of_input.consumers == 1 && stop == stops.end() &&
+                         (of_input.gradient.empty() || use.partial.defined());
+  const bool wanted = input->reads_rounded && input->gradient_hooks.empty();
+  use.rounded = completes && wanted ? &of_input.rounded : nullptr;
   return use;
 }
 
 // Runs an op's vjp and checks what it returned. Frees what the node saved.
-Gradients RunVjp(Node* node, Tensor gradient, const Stops& stops,
-                 const PendingByNode& pending) {
+Gradients RunVjp(Node* node, Tensor gradient, Tensor rounded,
+                 const Stops& stops, PendingByNode* pending) {
   const Vjp vjp = std::exchange(node->vjp, Vjp());
   node->use_hooks.clear();  // A value that was not computed: nobody needs it.
   NW_CHECK(vjp.defined()) << node->op
                           << ": Backward through a graph that was already used";
   if (!gradient.defined()) return Gradients(node->inputs.size());
   Vjp::Uses uses;
+  uses.rounded_dy = std::move(rounded);
   for (const NodePtr& input : node->inputs) {
     for (const auto& hook : input->use_hooks) hook();
     uses.push_back(UseOf(input.get(), stops, pending));
@@ -207,7 +217,7 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
   while (!ready.empty()) {
     const NodePtr node = ready.top();
     ready.pop();
-    const auto taken = pending.extract(node.get());
+    auto taken = pending.extract(node.get());
     Tensor dy = taken.mapped().gradient.Take();
     if (const auto stop = stops->find(node.get()); stop != stops->end()) {
       stop->second.gradient = std::move(dy);
@@ -218,7 +228,9 @@ void Run(const Variable& root, Tensor gradient, Stops* stops) {
       FinishLeaf(node, dy, &small);
       continue;
     }
-    Gradients gradients = RunVjp(node.get(), std::move(dy), *stops, pending);
+    Gradients gradients =
+        RunVjp(node.get(), std::move(dy), std::move(taken.mapped().rounded),
+               *stops, &pending);
     const std::vector<NodePtr> inputs = std::exchange(node->inputs, {});
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]->requires_grad) continue;

@@ -121,6 +121,10 @@ Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
   return result;
 }
 
+void ReadsRoundedGradient(const Variable& result) {
+  result.node()->reads_rounded = true;
+}
+
 void ComputeWhenRead(const Variable& result, std::function<void()> compute) {
   if (!replaying) return compute();
   // Once; and what it holds goes then.

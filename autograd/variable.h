@@ -33,6 +33,9 @@ struct GradientUse {
   // to its dtype first: who holds a gradient decides whether this is offered,
   // and bits must not depend on it.
   Tensor partial = {};
+  // Not null where the input's own vjp reads its gradient in bf16, and this vjp
+  // completes it: one that has the elements at hand may put them here, rounded.
+  Tensor* rounded = nullptr;
 };
 
 // From the gradient of an op's result to those of its inputs. Captures the
@@ -42,7 +45,12 @@ struct GradientUse {
 // theirs to hand on.
 class Vjp {
  public:
-  using Uses = std::vector<GradientUse>;
+  // One per input.
+  struct Uses : std::vector<GradientUse> {
+    // dy in bf16, if ReadsRoundedGradient was said of the result, and whoever
+    // completed dy had it at hand.
+    Tensor rounded_dy = {};
+  };
 
   Vjp() = default;
   template <typename F>
@@ -127,6 +135,7 @@ struct Node {
   int64_t id = 0;  // Counts up in order of creation.
   bool is_leaf = true;
   bool requires_grad = false;
+  bool reads_rounded = false;  // Its gradient in bf16.
   Tensor value;
   Tensor gradient;  // Of leaves.
   std::vector<std::shared_ptr<Node>> inputs;
@@ -140,6 +149,9 @@ struct Node {
 // some input requires one.
 Variable Record(const char* op, Tensor y, const std::vector<Variable>& inputs,
                 Vjp vjp);
+
+// The vjp of `result` reads dy in bf16, and looks for that in its uses.
+void ReadsRoundedGradient(const Variable& result);
 
 // Calls `compute`, which writes the elements of a result that was just
 // recorded: now, or in a replay when, and only if, they are read.

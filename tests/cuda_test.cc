@@ -414,13 +414,14 @@ std::vector<Tensor> ResultsShiftedBy(int64_t shift, int64_t columns,
   for (const bool add : {false, true}) {
     Tensor* const dx = out(shape, DType::kF32);
     kernels::layer_norm_grad(wide, weight, *mean, *rstd, dy, add, dx,
-                             out({columns}, DType::kF32),
-                             out({columns}, DType::kF32));
+                             out(shape, DType::kBF16),
+                             out({2, columns}, DType::kF32));
   }
   kernels::rms_norm(x, weight, 1e-5, out(shape, dtype), rstd);
   for (const bool add : {false, true}) {
-    kernels::rms_norm_grad(x, weight, *rstd, dy, add, out(shape, dtype),
-                           out({columns}, DType::kF32));
+    Tensor none;
+    kernels::rms_norm_grad(x, weight, *rstd, dy, add, out(shape, dtype), &none,
+                           out({1, columns}, DType::kF32));
   }
   Tensor* const lse = out({kRows}, DType::kF32);
   kernels::cross_entropy(x, ids, out({kRows}, DType::kF32), lse);

@@ -442,6 +442,65 @@ TEST(EngineTest, WhatNobodyElseHoldsMayBeAddedTo) {
   EXPECT_THAT(GradientOf(x), ElementsAre(12));
 }
 
+// An op that gives the gradient of its input rounded, too, where that is
+// wanted.
+Variable Rounding(const Variable& x, bool* wanted) {
+  return Record("rounding", Clone(x.value()), {x},
+                [wanted](const Tensor& dy, const Vjp::Uses& uses) {
+                  *wanted = uses[0].rounded != nullptr;
+                  Tensor all = dy;
+                  if (uses[0].partial.defined()) {
+                    all = uses[0].partial;
+                    kernels::accumulate(dy, &all);
+                  }
+                  if (*wanted) *uses[0].rounded = Cast(all, DType::kBF16);
+                  return Gradients{uses[0].partial.defined() ? Tensor() : dy};
+                });
+}
+
+// An op that notes what it gets rounded.
+Variable ReadingRounded(const Variable& x, Tensor* rounded) {
+  const Variable y = Record("reading", Clone(x.value()), {x},
+                            [rounded](const Tensor& dy, const Vjp::Uses& uses) {
+                              *rounded = uses.rounded_dy;
+                              return Gradients{dy};
+                            });
+  ReadsRoundedGradient(y);
+  return y;
+}
+
+TEST(EngineTest, WhoCompletesAGradientMayRoundIt) {
+  const Variable x = Leaf({1});
+  Tensor rounded;
+  bool wanted = false;
+  Backward(Scale(Rounding(ReadingRounded(x, &rounded), &wanted), 3));
+  EXPECT_TRUE(wanted);
+  EXPECT_THAT(ToVector<float>(Cast(rounded, DType::kF32)), ElementsAre(3));
+  // Nobody reads it.
+  Backward(Rounding(Scale(x, 1), &wanted));
+  EXPECT_FALSE(wanted);
+  // Somebody is to see it first.
+  const Variable seen = ReadingRounded(x, &rounded);
+  seen.AddGradientHook([](const Tensor& dy) { return dy; });
+  Backward(Rounding(seen, &wanted));
+  EXPECT_FALSE(wanted);
+  EXPECT_FALSE(rounded.defined());
+}
+
+TEST(EngineTest, APartOfAGradientIsNotRounded) {
+  const Variable x = Leaf({1});
+  Tensor rounded;
+  const Variable middle = ReadingRounded(x, &rounded);
+  bool first = false, last = false;
+  const Variable early = Rounding(middle, &last);  // The last in Backward.
+  const Variable late = Scale(Rounding(middle, &first), 10);
+  Backward(Add(Scale(early, 2), late));
+  EXPECT_FALSE(first);
+  EXPECT_TRUE(last);
+  EXPECT_THAT(ToVector<float>(Cast(rounded, DType::kF32)), ElementsAre(12));
+  EXPECT_THAT(GradientOf(x), ElementsAre(12));
+}
+
 TEST(EngineTest, WhatOthersHoldStaysAsItIs) {
   const Variable x = Leaf({1});
   const Variable middle = Scale(x, 1);

@@ -3,8 +3,12 @@
 #include <string>
 #include <vector>
 
+#include "autograd/base/trace.h"
+#include "autograd/base/trace_report.h"
 #include "autograd/engine.h"
 #include "autograd/kernels/kernels.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/norm.h"
 #include "gtest/gtest.h"
 #include "optim/optimizer.h"
 #include "tests/testing.h"
@@ -114,6 +118,51 @@ TEST(MixedPrecisionTest, WithRecomputation) {
 }
 
 // Masters and vectors are f32, matrices bf16 copies that follow the updates.
+// Norms give the gradients of an f32 stream to the products of the layer before
+// them in bf16, too: the bits of a conversion.
+TEST(MixedPrecisionTest, NormsRoundTheGradientsOfTheStream) {
+  const auto leaf = [](const Shape& shape, uint64_t seed, DType dtype) {
+    return Variable(RandomNormal(shape, seed, dtype), true);
+  };
+  std::vector<Tensor> gradients[2];
+  int64_t conversions[2];
+  for (const bool hooked : {false, true}) {
+    const Variable x = leaf({2, 5, 16}, 1, DType::kF32);
+    const Variable up = leaf({32, 16}, 2, DType::kBF16);
+    const Variable down = leaf({16, 32}, 3, DType::kBF16);
+    const Variable out = leaf({16, 16}, 4, DType::kBF16);
+    const Variable norm = leaf({16}, 5, DType::kF32);
+    const Variable bias = leaf({16}, 6, DType::kF32);
+    std::vector<Variable> stream = {x};
+    for (int i = 0; i < 3; ++i) {
+      const Variable in =
+          LayerNorm(stream.back(), norm, bias, 1e-5, DType::kBF16);
+      stream.push_back(Linear(in, out, {}, stream.back()));
+      const Variable mlp_in = RmsNorm(stream.back(), norm, 1e-5, DType::kBF16);
+      stream.push_back(
+          GeluTanhFeedForward(mlp_in, up, {}, down, {}, stream.back()));
+    }
+    for (const Variable& y : stream) {
+      if (hooked) y.AddGradientHook([](const Tensor& dy) { return dy; });
+    }
+    trace::Start();
+    Backward(stream.back());
+    trace::Stop();
+    conversions[hooked] = 0;
+    for (const trace::SpanSum& sum : trace::Summarize()) {
+      if (sum.name == "copy") conversions[hooked] += sum.calls;
+    }
+    for (const Variable& v : {x, up, down, out, norm, bias}) {
+      gradients[hooked].push_back(v.gradient());
+    }
+  }
+  for (size_t i = 0; i < gradients[0].size(); ++i) {
+    EXPECT_THAT(gradients[0][i], HasBitsOf(gradients[1][i])) << i;
+  }
+  // All but that of the stream's end.
+  EXPECT_EQ(conversions[1] - conversions[0], 5);
+}
+
 TEST(MixedPrecisionTest, CopiesFollowTheMasters) {
   TestModel model(Gpt2Like());
   model.parameters.ComputeIn(DType::kBF16);

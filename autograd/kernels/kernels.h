@@ -113,14 +113,15 @@ NW_KERNEL(embedding_grad, In ids, In dy, Out dw);
 
 // Over the last dimension. weight, bias [C], bias optional, of any dtype; mean,
 // rstd stat [R]; dx += with `add`, of what is rounded to its dtype first;
-// dweight, dbias assigned, dbias optional. y and dy of an f32 x may be bf16.
+// rounded, optional, is an f32 dx in bf16; dparameters [2, C] of weight and
+// bias, or [1, C]. y and dy of an f32 x may be bf16.
 NW_KERNEL(layer_norm, In x, In weight, In bias, double epsilon, Out y, Out mean,
           Out rstd);
 NW_KERNEL(layer_norm_grad, In x, In weight, In mean, In rstd, In dy, bool add,
-          Out dx, Out dweight, Out dbias);
+          Out dx, Out rounded, Out dparameters);
 NW_KERNEL(rms_norm, In x, In weight, double epsilon, Out y, Out rstd);
 NW_KERNEL(rms_norm_grad, In x, In weight, In rstd, In dy, bool add, Out dx,
-          Out dweight);
+          Out rounded, Out dparameters);
 
 // Over the last dimension.
 NW_KERNEL(softmax, In x, Out y);

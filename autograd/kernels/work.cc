@@ -125,17 +125,17 @@ Work CopyRangeWork(In x, int axis, int64_t /*from*/, Out y, int64_t /*to*/,
 }
 
 Work LayerNormGradWork(In x, In weight, In mean, In rstd, In dy, bool add,
-                       Out dx, Out dweight, Out dbias) {
-  Work work = decltype(layer_norm_grad)::PassOver(x, weight, mean, rstd, dy,
-                                                  add, dx, dweight, dbias);
+                       Out dx, Out rounded, Out dparameters) {
+  Work work = decltype(layer_norm_grad)::PassOver(
+      x, weight, mean, rstd, dy, add, dx, rounded, dparameters);
   if (add) work.bytes += Bytes(*dx);
   return work;
 }
 
 Work RmsNormGradWork(In x, In weight, In rstd, In dy, bool add, Out dx,
-                     Out dweight) {
-  Work work =
-      decltype(rms_norm_grad)::PassOver(x, weight, rstd, dy, add, dx, dweight);
+                     Out rounded, Out dparameters) {
+  Work work = decltype(rms_norm_grad)::PassOver(x, weight, rstd, dy, add, dx,
+                                                rounded, dparameters);
   if (add) work.bytes += Bytes(*dx);
   return work;
 }

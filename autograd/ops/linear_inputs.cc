@@ -1,11 +1,17 @@
 #include "autograd/ops/linear_inputs.h"
 
 #include "autograd/base/check.h"
+#include "autograd/kernels/kernels.h"
 
 namespace nextword {
 
 Tensor AsRows(const Tensor& x) {
   return x.Reshape({x.shape().NumelBefore(-1), x.dim(-1)});
+}
+
+Tensor GradientRows(const Tensor& dy, const Vjp::Uses& uses, DType dtype) {
+  const bool has = dtype == DType::kBF16 && uses.rounded_dy.defined();
+  return has ? AsRows(uses.rounded_dy) : Cast(AsRows(dy), dtype);
 }
 
 LinearInputs::LinearInputs(const Variable& x, const Variable& weight,

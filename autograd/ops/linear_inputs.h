@@ -12,6 +12,9 @@ namespace nextword {
 // All but the last dimension as rows.
 Tensor AsRows(const Tensor& x);
 
+// The gradient of a result, as rows of the dtype of what was multiplied.
+Tensor GradientRows(const Tensor& dy, const Vjp::Uses& uses, DType dtype);
+
 // Inputs that fit each other, or a CHECK failure: x [.., in], weight [out, in]
 // of x's dtype and, optional, bias [out] and residual [.., out].
 class LinearInputs {

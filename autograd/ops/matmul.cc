@@ -94,7 +94,7 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
              [rows = in.x(), shape = in.x_shape(), w = in.weight(),
               bias = in.bias_dtype(), has_residual = in.has_residual()](
                  const Tensor& dy, const Vjp::Uses& uses) {
-               const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+               const Tensor dy_rows = GradientRows(dy, uses, rows.dtype());
                Tensor dx = GradientProduct(uses[0], dy_rows, false, w, false,
                                            rows.shape());
                if (dx.defined()) dx = dx.Reshape(shape);
@@ -104,6 +104,7 @@ Variable Linear(const Variable& x, const Variable& weight, const Variable& bias,
                if (has_residual) gradients.push_back(dy);
                return gradients;
              });
+  if (x.dtype() == DType::kBF16) ReadsRoundedGradient(result);
   ComputeWhenRead(result, [in, y]() mutable {
     kernels::linear(in.x(), in.weight(), in.bias(), in.residual(), &y);
   });
@@ -128,7 +129,7 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
        down_bias = in_down.bias_dtype(), down_at = in.All().size(),
        has_residual = in_down.has_residual()](const Tensor& dy,
                                               const Vjp::Uses& uses) {
-        const Tensor dy_rows = Cast(AsRows(dy), rows.dtype());
+        const Tensor dy_rows = GradientRows(dy, uses, rows.dtype());
         Tensor dpre = EmptyLike(pre);
         kernels::linear_gelu_tanh_grad(dy_rows, down, pre, &dpre);
         Gradients of_down;
@@ -144,6 +145,7 @@ Variable GeluTanhFeedForward(const Variable& x, const Variable& up,
         if (has_residual) gradients.push_back(dy);
         return gradients;
       });
+  if (x.dtype() == DType::kBF16) ReadsRoundedGradient(result);
   ComputeWhenRead(result, [in_down, y]() mutable {
     kernels::linear(in_down.x(), in_down.weight(), in_down.bias(),
                     in_down.residual(), &y);

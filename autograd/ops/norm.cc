@@ -23,16 +23,31 @@ Tensor Result(const Tensor& x, std::optional<DType> dtype) {
   return Empty(x.shape(), dtype.value_or(x.dtype()), x.device());
 }
 
-// Where the gradient of x goes: to what the residual stream, which passes by
-// the norm, has brought already, or to a new tensor.
-struct InputGradient {
-  InputGradient(const Tensor& x, const GradientUse& use)
-      : adds(use.partial.defined()), place(adds ? use.partial : EmptyLike(x)) {}
+// Where the gradients of a norm go: that of x to what the residual stream,
+// which passes by the norm, has brought already, or to a new tensor.
+struct NormGradients {
+  NormGradients(const Tensor& x, const Tensor& weight, bool has_bias,
+                const GradientUse& use)
+      : adds(use.partial.defined()),
+        dx(adds ? use.partial : EmptyLike(x)),
+        parameters(Empty({has_bias ? 2 : 1, weight.numel()}, weight.dtype(),
+                         weight.device())) {
+    if (use.rounded == nullptr || x.dtype() != DType::kF32) return;
+    rounded = *use.rounded = Empty(x.shape(), DType::kBF16, x.device());
+  }
 
-  Tensor ToReturn() const { return adds ? Tensor() : place; }
+  // Of x, weight and, if there is one, bias.
+  Gradients ToReturn() const {
+    Gradients gradients = {adds ? Tensor() : dx};
+    const int64_t size = parameters.dim(1);
+    for (int64_t i = 0; i < parameters.dim(0); ++i) {
+      gradients.push_back(parameters.View(i * size, {size}));
+    }
+    return gradients;
+  }
 
   const bool adds;
-  Tensor place;
+  Tensor dx, rounded, parameters;
 };
 
 }  // namespace
@@ -53,14 +68,10 @@ Variable LayerNorm(const Variable& x, const Variable& weight,
       "layer_norm", y, inputs,
       [x = x.value(), w = weight.value(), mean, rstd,
        has_bias = bias.defined()](const Tensor& dy, const Vjp::Uses& uses) {
-        InputGradient dx(x, uses[0]);
-        Tensor dw = EmptyLike(w);
-        Tensor db = has_bias ? EmptyLike(w) : Tensor();
-        kernels::layer_norm_grad(x, w, mean, rstd, dy, dx.adds, &dx.place, &dw,
-                                 &db);
-        Gradients gradients = {dx.ToReturn(), dw};
-        if (has_bias) gradients.push_back(db);
-        return gradients;
+        NormGradients to(x, w, has_bias, uses[0]);
+        kernels::layer_norm_grad(x, w, mean, rstd, dy, to.adds, &to.dx,
+                                 &to.rounded, &to.parameters);
+        return to.ToReturn();
       });
 }
 
@@ -73,11 +84,10 @@ Variable RmsNorm(const Variable& x, const Variable& weight, double epsilon,
   return Record("rms_norm", y, {x, weight},
                 [x = x.value(), w = weight.value(), rstd](
                     const Tensor& dy, const Vjp::Uses& uses) {
-                  InputGradient dx(x, uses[0]);
-                  Tensor dw = EmptyLike(w);
-                  kernels::rms_norm_grad(x, w, rstd, dy, dx.adds, &dx.place,
-                                         &dw);
-                  return Gradients{dx.ToReturn(), dw};
+                  NormGradients to(x, w, /*has_bias=*/false, uses[0]);
+                  kernels::rms_norm_grad(x, w, rstd, dy, to.adds, &to.dx,
+                                         &to.rounded, &to.parameters);
+                  return to.ToReturn();
                 });
 }
 

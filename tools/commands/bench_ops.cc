@@ -165,20 +165,21 @@ void BenchNorm(const Sizes& s, OpBench* bench) {
   const Tensor bias = RandomNormal({s.hidden}, dtype, 4);
   Tensor y = EmptyLike(x), dx = EmptyLike(x);
   Tensor mean = Empty({s.tokens}, DType::kF32), rstd = EmptyLike(mean);
-  Tensor dweight = EmptyLike(weight), dbias = EmptyLike(bias);
+  Tensor dparameters = Empty({s.llama ? 1 : 2, s.hidden}, dtype), none;
   if (s.llama) {
     bench->Pass("rms_norm", {y, x},
                 [&] { kernels::rms_norm(x, weight, kEpsilon, &y, &rstd); });
     bench->Pass("rms_norm_grad", {dx, x, dy}, [&] {
-      kernels::rms_norm_grad(x, weight, rstd, dy, false, &dx, &dweight);
+      kernels::rms_norm_grad(x, weight, rstd, dy, false, &dx, &none,
+                             &dparameters);
     });
   } else {
     bench->Pass("layer_norm", {y, x}, [&] {
       kernels::layer_norm(x, weight, bias, kEpsilon, &y, &mean, &rstd);
     });
     bench->Pass("layer_norm_grad", {dx, x, dy}, [&] {
-      kernels::layer_norm_grad(x, weight, mean, rstd, dy, false, &dx, &dweight,
-                               &dbias);
+      kernels::layer_norm_grad(x, weight, mean, rstd, dy, false, &dx, &none,
+                               &dparameters);
     });
   }
 }

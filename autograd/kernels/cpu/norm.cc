@@ -100,13 +100,14 @@ void Norm(In x, In weight, In bias, double epsilon, Out y, Out mean, Out rstd) {
 
 // With g = dy weight and n the normalised row:
 // dx = rstd (g - mean(g) - n mean(g n)); without mean(g) for RMS norm; with
-// kAdd, rounded as without and then added to dx. Adds the row's share to
-// dweight and dbias.
+// kAdd, rounded as without and then added to dx. dx also in bf16 to `rounded`,
+// if that is not null. Adds the row's share to dweight and dbias.
 template <bool kCentered, bool kAdd, typename T, typename U,
           typename C = ComputeType<T>>
 void NormGradRow(const T* __restrict x, const C* __restrict weight,
                  RowStatistics<C> row, const U* __restrict dy, T* __restrict dx,
-                 C* __restrict dweight, C* __restrict dbias, int64_t n) {
+                 BFloat16* __restrict rounded, C* __restrict dweight,
+                 C* __restrict dbias, int64_t n) {
   const C mean_gn =
       LaneSum<C>(n,
                  [=](int64_t i) {
@@ -132,6 +133,11 @@ void NormGradRow(const T* __restrict x, const C* __restrict weight,
     dx[i] = static_cast<T>(gradient);
     dweight[i] += d * normal;
   }
+  if (rounded != nullptr) {
+    for (int64_t i = 0; i < n; ++i) {
+      rounded[i] = BFloat16(static_cast<float>(dx[i]));
+    }
+  }
   if constexpr (kCentered) {
     for (int64_t i = 0; i < n; ++i) dbias[i] += static_cast<C>(dy[i]);
   }
@@ -139,7 +145,7 @@ void NormGradRow(const T* __restrict x, const C* __restrict weight,
 
 template <bool kCentered>
 void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
-              Out dweight, Out dbias) {
+              Out rounded, Out dparameters) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
   const int64_t partials = NumChunks(rows, kRowsPerPartial);
@@ -154,6 +160,8 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
     const C* const prstd = rstd.data<C>();
     const U* const pdy = dy.data<U>();
     T* const pdx = dx->data<T>();
+    BFloat16* const prounded =
+        rounded->defined() ? rounded->data<BFloat16>() : nullptr;
     // Each task's sums of dweight, then of dbias.
     Tensor sums = Zeros({2, partials, columns}, DTypeOf<C>::value);
     C* const psum = sums.data<C>();
@@ -166,13 +174,13 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
       for (int64_t r = task * kRowsPerPartial; r < end; ++r) {
         const int64_t i = r * columns;
         grad_row(px + i, pw, {kCentered ? pmean[r] : C(0), prstd[r]}, pdy + i,
-                 pdx + i, pdw, pdb, columns);
+                 pdx + i, prounded == nullptr ? nullptr : prounded + i, pdw,
+                 pdb, columns);
       }
     });
-    sum_to.AsPart(sums.View(0, {partials, columns}), dweight);
-    if (dbias != nullptr && dbias->defined()) {
-      sum_to.AsPart(sums.View(partials * columns, {partials, columns}), dbias);
-    }
+    const int64_t wanted = dparameters->dim(0);
+    Tensor to = dparameters->Reshape({wanted, 1, columns});
+    sum_to.AsPart(sums.View(0, {wanted, partials, columns}), &to);
   });
 }
 
@@ -182,17 +190,17 @@ void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
 }
 
 void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
-                   Out dweight, Out dbias) {
-  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, dweight, dbias);
+                   Out rounded, Out dparameters) {
+  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, rounded, dparameters);
 }
 
 void RmsNorm(In x, In weight, double epsilon, Out y, Out rstd) {
   Norm<false>(x, weight, Tensor(), epsilon, y, nullptr, rstd);
 }
 
-void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx,
-                 Out dweight) {
-  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, dweight, nullptr);
+void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx, Out rounded,
+                 Out dparameters) {
+  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, rounded, dparameters);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kMaxHolders)
     NormGradKernel(int64_t rows, int64_t columns, int64_t partials,
                    int64_t rows_per_partial, const T* x, const float* weight,
                    const float* mean, const float* rstd, const U* dy, T* dx,
-                   float* sums) {
+                   BFloat16* rounded, float* sums) {
   constexpr int kPack = kPackOf<T>, kRows = RowsAtOnce(kPack);
   const int64_t column = int64_t{threadIdx.x} * kPack;
   const bool holds = column < columns;
@@ -196,7 +196,9 @@ __global__ void __launch_bounds__(kMaxHolders)
         if constexpr (kAdd) {
           gradient = AddRounded<T>(gradient, ToFloats(olds[r]));
         }
-        Store(gradient, dx + (first + r) * columns + column, true);
+        const int64_t at = (first + r) * columns + column;
+        Store(gradient, dx + at, true);
+        if (rounded != nullptr) Store(gradient, rounded + at, true);
       }
     }
     if (!holds) continue;
@@ -212,7 +214,7 @@ template <bool kCentered, bool kAdd, typename T, typename U>
 __global__ void AnyNormGradKernel(int64_t rows, int64_t columns, bool aligned,
                                   const T* x, const float* weight,
                                   const float* mean, const float* rstd,
-                                  const U* dy, T* dx) {
+                                  const U* dy, T* dx, BFloat16* rounded) {
   constexpr int kPack = kPackOf<T>;
   ForEachRow(rows, [=](int64_t row) {
     const int64_t begin = row * columns;
@@ -245,6 +247,7 @@ __global__ void AnyNormGradKernel(int64_t rows, int64_t columns, bool aligned,
         gradient = AddRounded<T>(gradient, Load<size>(to, aligned));
       }
       Store(gradient, to, aligned);
+      if (rounded != nullptr) Store(gradient, rounded + begin + i, aligned);
     });
   });
 }
@@ -290,7 +293,7 @@ __global__ void AnyNormSumsKernel(int64_t rows, int64_t columns,
 
 template <bool kCentered>
 void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
-              Out dweight, Out dbias) {
+              Out rounded, Out dparameters) {
   const int64_t columns = x.dim(-1);
   const int64_t rows = x.shape().NumelBefore(-1);
   const int64_t rows_per_partial = RowsPerPartial(rows);
@@ -303,6 +306,8 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
   const float* const prstd = rstd.data<float>();
   Tensor sums = Empty({2, partials, columns}, DType::kF32, device);
   float* const psums = sums.data<float>();
+  BFloat16* const prounded =
+      rounded->defined() ? rounded->data<BFloat16>() : nullptr;
   DispatchNorm(x.dtype(), dy.dtype(), [&](auto in, auto out) {
     using T = decltype(in);
     using U = decltype(out);
@@ -311,26 +316,25 @@ void NormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
     T* const pdx = dx->data<T>();
     const int64_t packs = columns / kPackOf<T>;
     const bool aligned =
-        AlignedForPacks(kPackOf<T>, columns, px, pw, pdy, pdx, psums);
+        AlignedForPacks(kPackOf<T>, columns, px, pw, pdy, pdx, prounded, psums);
     if (aligned && packs <= kMaxHolders) {
       return Launch(device, GridForRows(partials, packs, device, kMaxHolders),
                     add ? NormGradKernel<kCentered, true, T, U>
                         : NormGradKernel<kCentered, false, T, U>,
                     rows, columns, partials, rows_per_partial, px, pw, pmean,
-                    prstd, pdy, pdx, psums);
+                    prstd, pdy, pdx, prounded, psums);
     }
     Launch(device, GridForRows(rows, packs, device, kMaxHolders),
            add ? AnyNormGradKernel<kCentered, true, T, U>
                : AnyNormGradKernel<kCentered, false, T, U>,
-           rows, columns, aligned, px, pw, pmean, prstd, pdy, pdx);
+           rows, columns, aligned, px, pw, pmean, prstd, pdy, pdx, prounded);
     Launch(device, GridForItems(partials * columns / kPackOf<T>, device),
            AnyNormSumsKernel<kCentered, T, U>, rows, columns, partials,
            rows_per_partial, aligned, px, pmean, prstd, pdy, psums);
   });
-  sum_to.AsPart(sums.View(0, {partials, columns}), dweight);
-  if (dbias != nullptr && dbias->defined()) {
-    sum_to.AsPart(sums.View(partials * columns, {partials, columns}), dbias);
-  }
+  const int64_t wanted = dparameters->dim(0);
+  Tensor to = dparameters->Reshape({wanted, 1, columns});
+  sum_to.AsPart(sums.View(0, {wanted, partials, columns}), &to);
 }
 
 void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
@@ -339,17 +343,17 @@ void LayerNorm(In x, In weight, In bias, double epsilon, Out y, Out mean,
 }
 
 void LayerNormGrad(In x, In weight, In mean, In rstd, In dy, bool add, Out dx,
-                   Out dweight, Out dbias) {
-  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, dweight, dbias);
+                   Out rounded, Out dparameters) {
+  NormGrad<true>(x, weight, mean, rstd, dy, add, dx, rounded, dparameters);
 }
 
 void RmsNorm(In x, In weight, double epsilon, Out y, Out rstd) {
   Norm<false>(x, weight, Tensor(), epsilon, y, nullptr, rstd);
 }
 
-void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx,
-                 Out dweight) {
-  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, dweight, nullptr);
+void RmsNormGrad(In x, In weight, In rstd, In dy, bool add, Out dx, Out rounded,
+                 Out dparameters) {
+  NormGrad<false>(x, weight, Tensor(), rstd, dy, add, dx, rounded, dparameters);
 }
 
 [[maybe_unused]] const bool registered =
